@@ -1,0 +1,34 @@
+# Two commands do all the set-up: `make demo` shows what this is, `make test` shows that it is right.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test lint tables clean
+
+install: .venv/installed
+
+.venv/installed: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; run: make PYTHON=python3.11 install")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+demo: install
+	$(BIN)/vse features scenes --out demo/features
+	$(BIN)/vse train scenes --features demo/features --out demo/run --recipe best --epochs 8 --resume
+	$(BIN)/vse evaluate demo/run scenes --features demo/features --json demo/row.json
+	$(BIN)/vse page demo/run scenes --features demo/features --out demo/index.html
+	@echo 'Open demo/index.html. Then try: $(BIN)/vse search demo/run --images data/scenes/images "a red car in the snow"'
+
+# One torch thread a worker: two threads each on two cores would collapse.
+test: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: install
+	$(BIN)/ruff check .
+
+tables: install
+	$(BIN)/python -m experiments.tables
+
+clean:
+	rm -rf .venv demo data/scenes
