@@ -1,0 +1,461 @@
+"""What `read_dataset` must make of the layouts that users have, and of what can be wrong with them."""
+
+import json
+import os
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vse.dataset_formats import hashed_splits
+from vse.dataset_report import describe, unreadable_images
+from vse.datasets import Dataset, photo_id, read_dataset, without_photos
+from vse.errors import InputError
+
+
+def write(path: Path, content: str | bytes = b"") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def photos(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(folder / name)
+    return folder
+
+
+def flickr8k(top: Path, texts="Flickr8k_text", images="Flicker8k_Dataset", **changed: str) -> Path:
+    """Four photos: one a split, one in no split; d has one caption, the others two."""
+    lists = {
+        "Flickr8k.token.txt": "c.jpg#0\tC zero .\nc.jpg#1\tC one .\na.jpg#0\tA zero .\nb.jpg#0\tB zero .\n"
+        "a.jpg#1\tA one .\nb.jpg#1\tB one .\nd.jpg#0\tD zero .\nlost.jpg.1#0\tNo photo .\n",
+        "Flickr_8k.trainImages.txt": "a.jpg\n",
+        "Flickr_8k.devImages.txt": "b.jpg\r\n",
+        "Flickr_8k.testImages.txt": "c.jpg",
+    } | {
+        f"Flickr_8k.{key}Images.txt" if key != "token" else "Flickr8k.token.txt": v
+        for key, v in changed.items()
+    }
+    for name, text in lists.items():
+        write(top / texts / name, text)
+    photos(top / images, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    return top
+
+
+def karpathy(path: Path, *entries: dict, **changed) -> Path:
+    entries = entries or (entry("a.jpg", "train", "One.", "Two."), entry("b.jpg", "restval", "Three."),
+                          entry("c.jpg", "val"), entry("d.jpg", "test", "Four."))  # fmt: skip
+    return write(path, json.dumps({"images": list(entries), "dataset": "tiny"} | changed))
+
+
+def entry(filename: str, split: str, *raw: str, **more) -> dict:
+    sentences = [{"raw": text, "tokens": ["not", "used"]} for text in raw]
+    return {"filename": filename, "split": split, "sentences": sentences} | more
+
+
+def owned(dataset: Dataset) -> dict[str, list[str]]:
+    """The captions of each image, through the ownership list."""
+    captions = {image: [] for image in dataset.images}
+    for caption, i in zip(dataset.captions, dataset.image_of_caption, strict=True):
+        captions[dataset.images[i]].append(caption)
+    return captions
+
+
+def splits(dataset: Dataset) -> dict[str, str]:
+    return dict(zip(dataset.images, dataset.split_of_image, strict=True))
+
+
+def fails(data, *parts: str, **kwargs) -> None:
+    """`read_dataset` must raise an InputError of one line that has all `parts`."""
+    with pytest.raises(InputError) as caught:
+        read_dataset(data, **kwargs)
+    assert "\n" not in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+# --- Flickr8K
+
+
+@pytest.mark.parametrize(
+    ("texts", "images"),
+    [
+        ("Flickr8k_text", "Flicker8k_Dataset"),
+        ("Flickr8k_text", "Flickr8k_Dataset"),
+        ("Flickr8k_text", "Flickr8k_Dataset/Flicker8k_Dataset"),
+        ("Flickr8k_text", "Images"),
+        (".", "Flicker8k_Dataset"),
+        (".", "."),
+    ],
+)
+def test_flickr8k_layouts(tmp_path, texts, images):
+    dataset = read_dataset(flickr8k(tmp_path, texts, images))
+    assert dataset.name == "flickr8k"
+    assert dataset.images == ("c.jpg", "a.jpg", "b.jpg", "d.jpg")  # as in the token file
+    assert splits(dataset) == {"a.jpg": "train", "b.jpg": "dev", "c.jpg": "test", "d.jpg": ""}
+    assert owned(dataset)["a.jpg"] == ["A zero .", "A one ."]
+    assert dataset.captions[:4] == ("C zero .", "C one .", "A zero .", "B zero .")  # file order, not grouped
+    assert all(dataset.path(i).is_file() for i in range(4))
+    (note,) = dataset.notes
+    assert "1 of 5 images" in note and "1 captions" in note and "lost.jpg.1" in note
+
+
+def test_flickr8k_is_found_from_its_text_folder_and_from_its_token_file(tmp_path):
+    whole = read_dataset(flickr8k(tmp_path)).fingerprint()
+    assert read_dataset(tmp_path / "Flickr8k_text").fingerprint() == whole
+    assert read_dataset(str(tmp_path / "Flickr8k_text/Flickr8k.token.txt")).fingerprint() == whole
+
+
+def test_flickr8k_without_photos_has_captions_only(tmp_path):
+    flickr8k(tmp_path)
+    for photo in (tmp_path / "Flicker8k_Dataset").iterdir():
+        photo.unlink()
+    dataset = read_dataset(tmp_path)
+    assert dataset.root is None and len(dataset.images) == 5
+    with pytest.raises(InputError, match="no photos"):
+        dataset.path(0)
+
+
+def test_flickr8k_keeps_images_without_captions(tmp_path):
+    dataset = read_dataset(flickr8k(tmp_path, token="a.jpg#0\tA .\n"))
+    assert owned(dataset) == {"a.jpg": ["A ."], "b.jpg": [], "c.jpg": []}
+    assert any("without a caption: 2 (first: b.jpg)" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    ("changed", "parts"),
+    [
+        ({"dev": "b.jpg\na.jpg\n"}, ["devImages.txt, line 2", "a.jpg", "train"]),
+        ({"test": "c.jpg\nc.jpg\n"}, ["testImages.txt, line 2", "c.jpg", "twice"]),
+        ({"token": "a.jpg#0\tA .\na.jpg 1 B\n"}, ["token.txt, line 2", "<tab>"]),
+        ({"token": "a.jpg#0\tA .\na.jpg#0\tB .\n"}, ["line 2", "a.jpg#0", "twice"]),
+        ({"token": ""}, ["token.txt", "empty"]),
+    ],
+)
+def test_flickr8k_mistakes(tmp_path, changed, parts):
+    fails(flickr8k(tmp_path, **changed), *parts)
+
+
+def test_flickr8k_needs_all_split_files(tmp_path):
+    flickr8k(tmp_path)
+    (tmp_path / "Flickr8k_text/Flickr_8k.devImages.txt").unlink()
+    fails(tmp_path, "Flickr_8k.devImages.txt")
+
+
+# --- Karpathy's JSON
+
+
+@pytest.mark.parametrize("folder", [".", "images", "tiny_images", "flickr30k-images"])
+def test_karpathy(tmp_path, folder):
+    path = karpathy(tmp_path / "dataset_tiny.json")
+    photos(tmp_path / folder, "a.jpg", "b.jpg", "c.jpg", "d.jpg", "unlisted.jpg")
+    for data in (path, tmp_path):
+        dataset = read_dataset(data)
+        assert dataset.name == "tiny" and dataset.root.resolve() == (tmp_path / folder).resolve()
+        assert splits(dataset) == {"a.jpg": "train", "b.jpg": "train", "c.jpg": "dev", "d.jpg": "test"}
+        assert owned(dataset) == {
+            "a.jpg": ["One.", "Two."],
+            "b.jpg": ["Three."],
+            "c.jpg": [],
+            "d.jpg": ["Four."],
+        }
+        assert any("unlisted.jpg" in note for note in dataset.notes)
+
+
+def test_karpathy_without_photos_and_with_photos_elsewhere(tmp_path):
+    path = karpathy(tmp_path / "texts/dataset_tiny.json")
+    alone = read_dataset(path)
+    assert alone.root is None and len(alone.images) == 4 and "captions only" in alone.notes[0]
+    elsewhere = photos(tmp_path / "elsewhere", "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    assert read_dataset(path, images=elsewhere).root == elsewhere
+    fails(path, "none of the images", "a.jpg", images=photos(tmp_path / "other", "x.jpg"))
+    fails(path, "not a folder", images=tmp_path / "nowhere")
+
+
+def test_karpathy_filepath_is_part_of_the_name(tmp_path):
+    entries = [
+        entry("a.jpg", "train", "A.", filepath="val2014"),
+        entry("a.jpg", "val", "B.", filepath="train2014"),
+    ]
+    path = karpathy(tmp_path / "dataset_coco.json", *entries)
+    photos(tmp_path, "val2014/a.jpg", "train2014/a.jpg")
+    dataset = read_dataset(path)
+    assert dataset.images == ("val2014/a.jpg", "train2014/a.jpg") and dataset.path(1).is_file()
+
+
+def test_karpathy_mistakes(tmp_path):
+    whole = karpathy(tmp_path / "dataset_tiny.json").read_text()
+    fails(write(tmp_path / "cut.json", whole[: len(whole) // 2]), "cut.json", "not whole JSON")
+    fails(write(tmp_path / "list.json", "[1, 2]"), '"images"')
+    fails(write(tmp_path / "other.json", '{"annotations": []}'), '"images"')
+    fails(write(tmp_path / "none.json", '{"images": []}'), "no image")
+    no_name, no_sentences = {"split": "train", "sentences": []}, {"filename": "a.jpg", "split": "train"}
+    for i, broken in enumerate([no_name, no_sentences, no_sentences | {"sentences": [{"tokens": []}]}, "x"]):
+        fails(karpathy(tmp_path / f"{i}.json", entry("b.jpg", "val", "B."), broken), "images[1]", '"raw"')
+    twice = entry("a.jpg", "train", "A."), entry("a.jpg", "test", "A.")
+    fails(karpathy(tmp_path / "twice.json", *twice), "images[1]", "a.jpg", "twice")
+    fails(karpathy(tmp_path / "odd.json", entry("a.jpg", "trian", "A.")), "'trian'", "restval")
+    karpathy(tmp_path / "dataset_second.json")
+    fails(tmp_path, "2 caption lists", "dataset_second.json", "dataset_tiny.json")
+
+
+# --- CSV
+
+
+def test_csv_with_splits_quotes_and_any_case_of_the_header(tmp_path):
+    text = 'Split,IMAGE, Caption\ntrain,a.jpg,"A dog, a ""red"" cat"\n,a.jpg,Again\n\nval,sub/b.png,x\n'
+    write(tmp_path / "mine.csv", "\ufeff" + text + "TEST,c.jpg,y\n")
+    photos(tmp_path / "Images", "a.jpg", "sub/b.png", "c.jpg")
+    for data in (tmp_path, tmp_path / "mine.csv"):
+        dataset = read_dataset(data)
+        assert dataset.name == "csv:mine" and dataset.root == tmp_path / "Images"
+        assert splits(dataset) == {"a.jpg": "train", "sub/b.png": "dev", "c.jpg": "test"}
+        assert owned(dataset) == {
+            "a.jpg": ['A dog, a "red" cat', "Again"],
+            "sub/b.png": ["x"],
+            "c.jpg": ["y"],
+        }
+        assert dataset.notes == ()
+
+
+def test_captions_txt_without_splits_can_be_trained_on_at_once(tmp_path):
+    names = [f"{i}_x.jpg" for i in range(200)]
+    write(tmp_path / "captions.txt", "image,caption\n" + "".join(f"{n},A photo .\n{n},Two\n" for n in names))
+    dataset = read_dataset(tmp_path)
+    assert dataset.name == "csv:captions" and any("80 / 10 / 10" in note for note in dataset.notes)
+    for name, low, high in (("train", 140, 180), ("dev", 8, 35), ("test", 8, 35)):
+        assert low < len(dataset.split(name).images) < high
+
+
+def test_hashed_splits_depend_on_the_name_alone():
+    some, more = [f"{i}.jpg" for i in range(300)], [f"{i}.jpg" for i in range(600)]
+    few, many = hashed_splits(some[::-1]), hashed_splits(more)
+    assert all(many[name] == few[name] for name in some)
+    assert hashed_splits(["a.jpg", "b.jpg", "c.jpg"]) == hashed_splits(["c.jpg", "a.jpg", "b.jpg"])
+    # Golden (sha256sum of the names starts 39, da, f7): another hash would mix train and test of old runs.
+    assert (many["0.jpg"], many["3.jpg"], many["13.jpg"]) == ("train", "dev", "test")
+    for n in range(3, 40):
+        assert set(hashed_splits(some[:n]).values()) == {"train", "dev", "test"}
+
+
+def test_csv_unquoted_commas_belong_to_a_caption_that_comes_last(tmp_path):
+    dataset = read_dataset(write(tmp_path / "c.csv", "image,caption\na.jpg,A dog, a cat\nb.jpg,B\nc.jpg,C\n"))
+    assert dataset.captions == ("A dog, a cat", "B", "C") and any("commas" in note for note in dataset.notes)
+    fails(
+        write(tmp_path / "d.csv", "image,caption,split\na.jpg,A dog, a cat,train\n"),
+        "line 2",
+        "4 fields",
+        '"',
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("file,text\na.jpg,A\n", ["'file,text'", "image,caption"]),
+        ("image,caption,image\na.jpg,A,b\n", ["image,caption,image"]),
+        ("image,caption\na.jpg\n", ["line 2", "1 fields", "expected 2"]),
+        ("image,caption\n,A\n", ["line 2", "empty"]),
+        ("image,caption\n", ["no image"]),
+        ('image,caption\na.jpg,"never closed\nb.jpg,B\n', ["line 3", "quote"]),
+        ("image,caption,split\na.jpg,A,train\na.jpg,B,test\n", ["line 3", "a.jpg", "test", "train"]),
+        ("image,caption,split\na.jpg,A,trian\n", ["line 2", "'trian'", "validation"]),
+        ('image,caption\n"a\nb.jpg",A\n', ["line break"]),
+        (" \n", ["empty"]),
+    ],
+)
+def test_csv_mistakes(tmp_path, text, parts):
+    fails(write(tmp_path / "mine.csv", text), "mine.csv", *parts)
+
+
+def test_captions_without_photos_and_empty_captions_are_left_out_and_noted(tmp_path):
+    text = (
+        "image,caption,split\ngone.jpg,G,train\na.jpg,A,train\na.jpg,  ,train\nb.jpg,,dev\ngone.jpg,H,train\n"
+    )
+    write(tmp_path / "c.csv", text)
+    photos(tmp_path / "images", "a.jpg", "b.jpg")
+    dataset = read_dataset(tmp_path)
+    assert owned(dataset) == {"a.jpg": ["A"], "b.jpg": []}
+    notes = " | ".join(dataset.notes)
+    assert "1 of 3 images, left out with 2 captions (first: gone.jpg)" in notes
+    assert "empty captions: 2" in notes and "without a caption: 1 (first: b.jpg)" in notes
+
+
+def test_text_that_is_not_utf8_is_named_with_its_line(tmp_path):
+    latin = "image,caption\na.jpg,A\nb.jpg,Caf\xe9\n".encode("latin1")
+    fails(write(tmp_path / "c.csv", latin), "c.csv, line 3", "0xe9", "iconv -f latin1")
+    fails(write(tmp_path / "d.csv", "image,caption\n".encode("utf-16")), "line 1", "iconv -f utf-16")
+
+
+# --- photos, scenes, and nothing
+
+
+def test_a_folder_of_photos(tmp_path):
+    folder = photos(
+        tmp_path / "mine", "b.png", "a.JPG", "sub/deep/c.webp", ".hidden.jpg", "__MACOSX/d.jpg", "z.gif"
+    )
+    write(folder / "readme.txt", "x")
+    os.symlink(folder, folder / "sub/loop")
+    dataset = read_dataset(folder)
+    assert dataset.name == "photos:mine" and dataset.images == ("a.JPG", "b.png", "sub/deep/c.webp", "z.gif")
+    assert dataset.captions == () and set(dataset.split_of_image) == {""} and dataset.notes == ()
+    assert dataset.image_of_caption.shape == (0,) and dataset.path(2).is_file()
+    write(folder / "prices.csv", "item,price\nx,1\n")
+    assert "prices.csv" in read_dataset(folder).notes[0]
+    write(folder / "bad\nname.jpg")
+    assert any("bad" in note and "rename" in note for note in read_dataset(folder).notes)
+    fails(folder, "folder of photos itself", images=tmp_path)
+
+
+def test_scenes_are_made_where_there_are_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    def make_scenes(out, *, seed=0, count=1000):
+        if (out / "scenes.json").exists():
+            return
+        made.append(out)
+        write(
+            out / "captions.csv", "image,caption,split\n0.png,A red ball,train\n1.png,B,dev\n2.png,C,test\n"
+        )
+        write(out / "truth.csv", "image,caption\n")  # scenes.json says which list is meant
+        write(out / "scenes.json", "{}")
+        photos(out / "images", "0.png", "1.png", "2.png")
+
+    monkeypatch.setitem(sys.modules, "vse.scenes", types.SimpleNamespace(make_scenes=make_scenes))
+    first, again, by_folder = (
+        read_dataset("scenes"),
+        read_dataset("scenes"),
+        read_dataset(tmp_path / "data/scenes"),
+    )
+    assert made == [Path("data/scenes")]
+    assert first.name == by_folder.name == "scenes" and first.split("train").captions == ("A red ball",)
+    assert first.fingerprint() == again.fingerprint() == by_folder.fingerprint()
+
+
+def test_what_is_no_data_set(tmp_path):
+    fails(tmp_path / "nowhere", "nowhere", "does not exist", "vse download")
+    fails(tmp_path, "no photo and no caption list")
+    fails(write(tmp_path / "x.csv"), "x.csv", "empty")
+    fails(write(tmp_path / "x.json"), "x.json", "empty")
+    fails(photos(tmp_path, "x.jpg") / "x.jpg", "x.jpg", "not a known kind")
+    write(tmp_path / "only/prices.csv", "item,price\nx,1\n")
+    fails(tmp_path / "only", "'item,price'")
+
+
+def test_no_look_at_single_files(tmp_path, monkeypatch):
+    """31,000 photos on a network drive: folders are listed, files are not asked one by one."""
+    names = [f"{i:05}.jpg" for i in range(300)]
+    write(tmp_path / "c.csv", "image,caption\n" + "".join(f"{n},x\n" for n in names))
+    for name in names:
+        write(tmp_path / "images" / name)
+    asked, real = [], os.stat
+    monkeypatch.setattr(
+        os, "stat", lambda path, *args, **kwargs: asked.append(path) or real(path, *args, **kwargs)
+    )
+    assert len(read_dataset(tmp_path).images) == 300
+    assert len(asked) < 50
+
+
+# --- the Dataset itself
+
+
+def test_split_keeps_order_and_ownership(tmp_path):
+    dataset = read_dataset(flickr8k(tmp_path, train="d.jpg\nc.jpg\n", test="a.jpg\n"))
+    train = dataset.split("train")
+    assert train.images == ("c.jpg", "d.jpg") and train.captions == ("C zero .", "C one .", "D zero .")
+    assert train.image_of_caption.tolist() == [0, 0, 1] and train.image_of_caption.dtype == np.int64
+    assert train.notes == dataset.notes and train.root == dataset.root
+
+
+@pytest.mark.parametrize("name", ["test", "val", "", "all"])
+def test_split_that_is_not_there_lists_what_is(tmp_path, name):
+    data = write(
+        tmp_path / "c.csv", "image,caption,split\na.jpg,A,train\nb.jpg,B,dev\nc.jpg,C,train\nd.jpg,D,\n"
+    )
+    with pytest.raises(InputError, match=r"train \(2 images\), dev \(1 images\), and 1 images in none"):
+        read_dataset(data).split(name)
+
+
+def test_fingerprint_sees_names_splits_and_captions_but_not_the_place(tmp_path):
+    rows = "image,caption,split\na.jpg,A,train\nb.jpg,B,dev\n"
+    base = read_dataset(write(tmp_path / "1/c.csv", rows)).fingerprint()
+    assert base == "dfd97eb81f5d"  # golden: run folders keep it
+    assert read_dataset(write(tmp_path / "2/other.csv", rows)).fingerprint() == base
+    changed = [
+        rows.replace("b.jpg", "x.jpg"),
+        rows.replace("dev", "test"),
+        rows.replace("B", "b"),
+        rows + "a.jpg,C,\n",
+    ]
+    prints = {
+        read_dataset(write(tmp_path / f"{i}.csv", text)).fingerprint() for i, text in enumerate(changed)
+    }
+    assert len(prints | {base}) == 5
+
+
+def test_photo_ids_and_leaving_photos_out(tmp_path):
+    assert photo_id("1000268201_693b08cb0e.jpg") == photo_id("1000268201.jpg") == "1000268201"
+    assert photo_id("val2014/COCO_val2014_000000000042.jpg") == "COCO_val2014_000000000042"
+    assert photo_id("2258277193_586949ec62.jpg.1") == "2258277193"
+    rows = "image,caption,split\n1.jpg,A,train\n2.jpg,B,train\n3.jpg,C,dev\n2.jpg,D,train\n"
+    dataset = read_dataset(write(tmp_path / "c.csv", rows))
+    rest, count = without_photos(dataset, [photo_id("2_abc.jpg"), "99"])
+    assert count == 1 and owned(rest) == {"1.jpg": ["A"], "3.jpg": ["C"]}
+    assert without_photos(dataset, [])[1] == 0
+
+
+# --- the report
+
+
+def test_report(tmp_path):
+    text = describe(read_dataset(flickr8k(tmp_path)))
+    assert "flickr8k: 4 images, 7 captions" in text
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if "/" in line and "." in line}
+    assert rows["train"] == ["1", "2", "2", "/", "2.00", "/", "2"]
+    assert rows["(none)"] == ["1", "1", "1", "/", "1.00", "/", "1"]
+    assert rows["all"] == ["4", "7", "1", "/", "1.75", "/", "2"]
+    assert "3 words, 0 seen >= 5 times" in text  # a, zero, one: training captions only
+    assert "mean 2.0, max 2" in text and "lost.jpg.1" in text
+
+
+def test_report_counts_frequent_words_and_wordless_captions(tmp_path):
+    rows = "image,caption,split\n" + "a.jpg,dog dog cat,train\n" * 3 + "a.jpg,!?,train\n"
+    text = describe(read_dataset(write(tmp_path / "c.csv", rows)))
+    assert "2 words, 1 seen >= 5 times" in text and "without a single word: 1" in text
+
+
+def test_unreadable_images_are_named(tmp_path, capsys):
+    folder = photos(tmp_path / "p", *(f"{i}.jpg" for i in range(4)), "5.png", "6.gif")
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "cut.jpg", quality=95)
+    Image.fromarray(noise).save(folder / "cut.png")
+    for name in ("cut.jpg", "cut.png"):
+        os.truncate(folder / name, (folder / name).stat().st_size // 2)
+    write(folder / "empty.jpg")
+    write(folder / "text.jpg", "hello, this is not a photo")
+    dataset = read_dataset(folder)
+    (folder / "0.jpg").unlink()
+    bad = dict(unreadable_images(dataset))
+    assert bad.keys() == {"0.jpg", "cut.jpg", "cut.png", "empty.jpg", "text.jpg"}
+    assert (
+        bad["0.jpg"] == "no such file"
+        and bad["empty.jpg"] == "empty file"
+        and bad["text.jpg"] == "not an image"
+    )
+    text = describe(dataset, check_images=True)
+    assert "missing or unreadable photos: 5 of 10" in text and "cut.jpg: " in text
+    assert "missing or unreadable" not in describe(dataset)
+    capsys.readouterr()
+
+
+def test_report_lists_ten_unreadable_images_and_counts_the_rest(tmp_path):
+    for i in range(13):
+        write(tmp_path / f"{i:02}.jpg", "x")
+    text = describe(read_dataset(tmp_path), check_images=True)
+    assert "13 of 13" in text and "09.jpg" in text and "10.jpg" not in text and "and 3 more" in text

@@ -1,0 +1,276 @@
+"""Public copies of Flickr8K and of Flickr30K's captions (section 5), fetched with pooch for `read_dataset`.
+
+A transfer that breaks goes on where it stopped, now or in the next call; an archive that the user put into
+the folder by hand is used. No checksum is published for these copies: the SHA-256 is printed, the content
+counted.
+"""
+
+import json
+import os
+import shutil
+import stat
+import time
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pooch
+import requests
+from tqdm import tqdm
+
+from vse.dataset_formats import SPLIT_FILES, TOKEN_FILE, is_photo
+from vse.errors import InputError
+
+FLICKR30K_FORM = "https://shannon.cs.illinois.edu/DenotationGraph/"
+FLICKR8K_PHOTOS_EXPECTED = 8091
+FLICKR30K_IMAGES_EXPECTED = 31014
+TIMEOUT_S = (10, 60)  # to connect; between two pieces
+ATTEMPTS = 3  # a call; each goes on where the last one broke
+WAIT_S = 1.0  # before the second attempt, twice that before the third
+PIECE = 1 << 16  # bytes
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip file to fetch, the part of it that is kept, and where that goes."""
+
+    url: str
+    keep: Callable[[str], bool]  # by the bare file name
+    target: str  # in the data folder: a folder for the kept files, or the one kept file
+    problem: Callable[[Path], str]  # what is wrong with a target ("" = nothing)
+    sha256: str | None = None  # not published for any; pin what was got here
+
+    @property
+    def file(self) -> str:
+        return self.url.rsplit("/", 1)[-1]
+
+    @property
+    def is_folder(self) -> bool:
+        return not PurePosixPath(self.target).suffix
+
+
+def _photos_problem(folder: Path) -> str:
+    photos = sum(map(is_photo, os.listdir(folder))) if folder.is_dir() else 0
+    return (
+        ""
+        if photos >= FLICKR8K_PHOTOS_EXPECTED
+        else f"has {photos} photos, expected {FLICKR8K_PHOTOS_EXPECTED}"
+    )
+
+
+def _texts_problem(folder: Path) -> str:
+    missing = [file for file in (TOKEN_FILE, *SPLIT_FILES.values()) if not (folder / file).is_file()]
+    return f"has no {', '.join(missing)}" if missing else ""
+
+
+def _karpathy_problem(path: Path) -> str:
+    if not path.is_file():
+        return f"has no {path.name}"
+    try:
+        images = len(json.loads(path.read_text(encoding="utf-8"))["images"])
+    except (ValueError, KeyError, TypeError) as error:
+        return f"has a {path.name} that is not whole ({type(error).__name__})"
+    expected = FLICKR30K_IMAGES_EXPECTED
+    return "" if images == expected else f"has {images} images in {path.name}, expected {expected}"
+
+
+_FLICKR8K = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"
+_KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent"
+SOURCES = {
+    "flickr8k": (
+        Archive(
+            f"{_FLICKR8K}/Flickr8k_text.zip", lambda f: f.endswith(".txt"), "Flickr8k_text", _texts_problem
+        ),
+        Archive(f"{_FLICKR8K}/Flickr8k_Dataset.zip", is_photo, "Flicker8k_Dataset", _photos_problem),
+    ),
+    "flickr30k-captions": (
+        Archive(
+            f"{_KARPATHY}/caption_datasets.zip",
+            lambda f: f == "dataset_flickr30k.json",
+            "dataset_flickr30k.json",
+            _karpathy_problem,
+        ),
+    ),
+}
+
+
+def download(name: str, out: Path, *, mirror: str | None = None) -> Path:
+    """The folder `out` with the data set `name` in it, ready for `read_dataset`; what is there already stays.
+
+    `name`: flickr8k (photos and captions, 1.1 GB) or flickr30k-captions (Karpathy's splits). `mirror`: the
+    address of another folder with the same zip files. Prints what it got with its SHA-256. Raises InputError
+    for a host that is down, a missing or cut file and a zip file that is not what it should be.
+    """
+    if name not in SOURCES:
+        raise InputError(f"{name}: not a data set that can be fetched; expected one of {', '.join(SOURCES)}")
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for archive in SOURCES[name]:
+            _fetch_and_unpack(archive, out, mirror)
+    except OSError as error:  # a full disk, a folder that may not be written
+        raise InputError(
+            f"{out}: cannot be written ({error.strerror or error}); free it or give another"
+        ) from None
+    if name == "flickr30k-captions":
+        print(f"The photos of Flickr30K are given out after a form: {FLICKR30K_FORM}")
+        print(f"Put them into {out / 'flickr30k-images'}; without them {out} has captions only.")
+    return out
+
+
+def _fetch_and_unpack(archive: Archive, out: Path, mirror: str | None) -> None:
+    target = out / archive.target
+    if not archive.problem(target):
+        print(f"{target}: already there")
+        return
+    url = f"{mirror.rstrip('/')}/{archive.file}" if mirror else archive.url
+    path = out / archive.file
+    by_hand = path.exists()
+    if not by_hand:
+        _fetch(url, path, archive.sha256)
+    print(f"{path}: {path.stat().st_size} bytes, sha256 {pooch.file_hash(str(path), 'sha256')}")
+    _unpack(archive, path, target, url)
+    if by_hand:
+        print(f"{target}: ready ({path.name} stays, it was there before)")
+    else:
+        path.unlink()
+        print(f"{target}: ready")
+
+
+def _fetch(url: str, path: Path, sha256: str | None) -> None:
+    """Brings `url` to `path` through pooch, which puts the file there only when it is whole."""
+    pooch.get_logger().setLevel("WARNING")  # its notice on the hash is ours to print
+    try:
+        pooch.retrieve(
+            url, known_hash=sha256, fname=path.name, path=path.parent, downloader=ResumingDownloader(path)
+        )
+    except InputError:
+        raise
+    except ValueError as error:  # pooch: the hash is another one
+        raise InputError(f"{url}: {error}; {_by_hand(path)}".replace("\n", " ")) from None
+
+
+def _by_hand(path: Path) -> str:
+    return f"fetch it by hand, put it in {path.parent} as {path.name}, run again (or give a mirror)"
+
+
+class ResumingDownloader:
+    """A `downloader=` for pooch that keeps what has come in `<file>.part` and asks for the rest (Range)."""
+
+    def __init__(self, path: Path):
+        """`path`: where the file will be; messages and the .part file are named after it."""
+        self.path = path
+        self.part = path.with_name(path.name + ".part")
+
+    def __call__(self, url: str, output_file: str, _pooch: object = None) -> None:
+        """Brings `url` to `output_file`. Raises InputError when the last of the `ATTEMPTS` fails."""
+        for attempt in range(ATTEMPTS):
+            time.sleep(WAIT_S * attempt)
+            try:
+                total = self._go_on(url)
+            except requests.RequestException as error:
+                reason = _reason(error)
+                if isinstance(error, ValueError):  # not a URL at all
+                    break
+                continue
+            size = self.part.stat().st_size
+            if total is None or size == total:
+                os.replace(self.part, output_file)
+                return
+            reason = f"{size} of {total} bytes came"
+            if size > total:
+                self.part.unlink()
+        size = self.part.stat().st_size if self.part.exists() else 0
+        kept = f" ({self.part.name} keeps the first {size} bytes, run again to go on there)" if size else ""
+        raise InputError(f"{url}: {reason}{kept}; {_by_hand(self.path)}")
+
+    def _go_on(self, url: str) -> int | None:
+        """The size that the server says the whole file has, after fetching what is still missing of it."""
+        have = self.part.stat().st_size if self.part.exists() else 0
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+            content_range = response.headers.get("Content-Range", "")  # "bytes 100-199/200", "bytes */200"
+            total = content_range.rpartition("/")[2]
+            if response.status_code == 416 and total.isdigit():  # nothing comes after what we have
+                return int(total)
+            if 400 <= response.status_code < 500:  # asking again will not help
+                raise InputError(f"{url}: {response.status_code} {response.reason}; {_by_hand(self.path)}")
+            response.raise_for_status()
+            if response.status_code == 206:
+                if not content_range.startswith(f"bytes {have}-"):
+                    self.part.unlink(missing_ok=True)
+                    raise requests.RequestException(f"asked for bytes from {have}, got {content_range!r}")
+                whole = int(total) if total.isdigit() else None
+            else:  # the server does not know Range: from the start
+                have, length = 0, response.headers.get("Content-Length", "")
+                whole = int(length) if length.isdigit() else None
+            bar = {"total": whole, "initial": have, "unit": "B", "unit_scale": True, "desc": self.path.name}
+            with open(self.part, "ab" if have else "wb") as file, tqdm(**bar) as progress:
+                for piece in response.iter_content(PIECE):
+                    file.write(piece)
+                    progress.update(len(piece))
+        return whole
+
+
+def _reason(error: requests.RequestException) -> str:
+    """A few words on why a transfer failed: the exceptions of requests quote each other at length."""
+    if error.response is not None:
+        return f"{error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return f"the host did not answer within {max(TIMEOUT_S)} s"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the transfer broke off"
+    if isinstance(error, requests.ConnectionError):
+        return "the host cannot be reached or broke off"
+    return f"{type(error).__name__}: {error}".replace("\n", " ")
+
+
+def _unpack(archive: Archive, path: Path, target: Path, url: str) -> None:
+    """Puts the kept files of the zip file `path` at `target`: all of them or, if one is wrong, none."""
+    delete = f"delete it and run again, or {_by_hand(path)} (it is at {url})"
+    scratch = path.parent / f".{target.name}.unpacking"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a call that was killed
+    scratch.mkdir()
+    new = scratch / target.name
+    try:
+        try:
+            with zipfile.ZipFile(path) as source:
+                members = _kept(archive, path, source, shutil.disk_usage(scratch).free)
+                if archive.is_folder:
+                    new.mkdir()
+                for member in tqdm(members, desc=f"unpacking {path.name}", unit="file"):
+                    file = new / PurePosixPath(member.filename).name if archive.is_folder else new
+                    with source.open(member) as packed, open(file, "wb") as unpacked:
+                        shutil.copyfileobj(packed, unpacked, PIECE)  # the CRC is checked at its end
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise InputError(f"{path}: not a whole zip file ({error}); {delete}") from None
+        if problem := archive.problem(new):
+            raise InputError(f"{path}: {problem}; {delete}")
+        if target.is_dir():  # an incomplete one: what it has beside goes on living there
+            for file in new.iterdir():
+                os.replace(file, target / file.name)
+        else:
+            os.replace(new, target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _kept(archive: Archive, path: Path, source: zipfile.ZipFile, free: int) -> list[zipfile.ZipInfo]:
+    """The members to unpack. Raises InputError for names that lead out of the folder, links, a full disk."""
+    kept = []
+    for member in source.infolist():
+        name = PurePosixPath(member.filename.replace("\\", "/"))
+        if name.is_absolute() or ".." in name.parts or ":" in "".join(name.parts[:1]):
+            raise InputError(
+                f"{path}: has {member.filename!r}, which leads out of the folder; do not trust this file"
+            )
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise InputError(f"{path}: has a link, {member.filename!r}; do not trust this file")
+        if not member.is_dir() and "__MACOSX" not in name.parts and archive.keep(name.name):
+            kept.append(member)
+    size = sum(member.file_size for member in kept)
+    if size > free:
+        raise InputError(f"{path}: {size} bytes when unpacked, {free} are free; make room and run again")
+    return kept
