@@ -1,0 +1,104 @@
+"""Files of CNN weights: fetched, read without executing anything in them, and fitted into a network.
+
+Knows no architecture (that is cnn.py) and no pixels.
+"""
+
+import hashlib
+import importlib
+import pickle
+import socket
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+from torch import Tensor, nn
+
+from vse.errors import InputError
+
+
+def fetch(url: str, name: str) -> Path:
+    """The file of `url` in torch's hub folder, downloaded if it is not there. Raises InputError."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            prefix = path.stem.rsplit("-", 1)[1]  # torchvision's file names end in the start of their SHA-256
+            torch.hub.download_url_to_file(url, str(path), prefix)
+        except (OSError, RuntimeError) as error:
+            way = f"download {url} elsewhere and put it into {path.parent}, or pass it with --weights FILE"
+            raise InputError(f"the weights of {name} cannot be fetched ({error}): {way}") from None
+    return path
+
+
+def require_host(url: str, hub: str, name: str, way: str) -> None:
+    """Raises InputError at once where the hub's retries take a minute to find that there is no network."""
+    hub_library = importlib.import_module("huggingface_hub")
+    cached = hub and isinstance(hub_library.try_to_load_from_cache(hub, "model.safetensors"), str)
+    if cached or urllib.request.getproxies():
+        return
+    host = urlsplit(getattr(hub_library.constants, "ENDPOINT", url)).hostname
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError as error:
+        raise InputError(
+            f"the weights of {name} cannot be fetched ({host}: {error.strerror}): {way}"
+        ) from None
+
+
+def load_weights(
+    net: nn.Module, weights: str | Path, name: str, source: str = "", head: str | tuple[str, ...] = ()
+) -> str:
+    """Where the weights are from, after `weights` (a file, or "random": nothing to do) went into `net`.
+
+    `head`: the prefixes of the classifier's own tensors, which no feature needs: missing or of another shape
+    is fine. `source` is given back for a file that the user did not name. Raises InputError for a file that
+    is missing, that would run code when loaded, or whose tensors do not fit.
+    """
+    if str(weights) == "random":
+        return "random"
+    path = Path(weights)
+    state = {key: tensor for key, tensor in read_weights(path).items() if not key.startswith(head)}
+    shapes = {key: tensor.shape for key, tensor in net.state_dict().items() if not key.startswith(head)}
+    wrong = [key for key, tensor in state.items() if shapes.get(key) != tensor.shape]
+    wrong += [key for key in shapes if key not in state and not key.endswith("num_batches_tracked")]
+    if wrong:
+        raise InputError(
+            f"{path}: not the weights of {name}, {len(wrong)} tensors differ, the first is {wrong[0]}"
+        )
+    net.load_state_dict(state, strict=False)
+    return source or f"{path.name}, sha256 {file_digest(path)}"
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file or a torch file (nothing in it is executed). Raises InputError."""
+    try:
+        if path.suffix == ".safetensors":
+            state = importlib.import_module("safetensors.torch").load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(
+            f"--weights {path}: no such file (a .safetensors or torch file, or the word random)"
+        ) from None
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path}: holds more than tensors, or is damaged; save its state_dict or a .safetensors"
+        ) from None
+    except Exception as error:  # zip, safetensors and torch each have their own for a damaged file
+        raise InputError(f"{path}: not a file of weights ({str(error).splitlines()[0]})") from None
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"{path}: not a file of weights (expected a table of named tensors)")
+    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+
+
+def file_digest(path: str | Path) -> str:
+    """The first 16 hexadecimal digits of the file's SHA-256. Raises InputError for no such file."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise InputError(f"--weights {path}: {error.strerror}") from None

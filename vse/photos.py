@@ -1,0 +1,225 @@
+"""One photo file -> an upright 8-bit RGB picture, and the crops that a CNN sees of it (Pillow only).
+
+Knows what is odd about files (truncated, CMYK, 16 bits, rotated, transparent, huge); knows no CNN and no data
+set.
+"""
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from vse.errors import InputError
+
+MAX_PIXELS = 200_000_000  # larger is refused: decoding takes 8 bytes a pixel at the worst, so 1.6 GB here
+LARGE_PIXELS = 25_000_000  # larger is decoded one at a time, whatever the number of threads
+Image.init()
+# What this build of Pillow has of these: no format that starts another program (EPS) or is no photo.
+_PHOTO_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+FORMATS = tuple(name for name in _PHOTO_FORMATS if name in Image.OPEN)
+_END_MARK = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}  # MPO: JPEGs of phones
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_one_large_photo = threading.Lock()
+_pillow_limit = threading.Lock()
+
+
+class BadPhoto(InputError):
+    """A file that cannot be read as a photo; `reason` says why, without the path."""
+
+    def __init__(self, path: str | Path, reason: str):
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+def _open(path: Path) -> Image.Image:
+    """The photo with its header read. Raises BadPhoto."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise BadPhoto(path, "no such file") from None
+    except OSError as error:
+        raise BadPhoto(path, error.strerror or str(error)) from None
+    if path.is_dir():
+        raise BadPhoto(path, "a folder, not a photo")
+    if size == 0:
+        raise BadPhoto(path, "empty file")
+    try:
+        with (
+            _pillow_limit
+        ):  # Pillow's own limit is 89 megapixels; ours is checked below, before any pixel is decoded
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                image = Image.open(path, formats=FORMATS)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    except Image.UnidentifiedImageError:
+        raise BadPhoto(path, "not an image, or of a kind that Pillow cannot read") from None
+    except PermissionError:
+        raise BadPhoto(path, "no permission to read it") from None
+    except Exception as error:  # a damaged header can raise anything
+        raise BadPhoto(path, f"damaged ({_one_line(error)})") from None
+    if image.width * image.height > MAX_PIXELS:
+        with image:
+            pixels = image.width * image.height
+            raise BadPhoto(path, f"{pixels:,} pixels, more than the {MAX_PIXELS:,} that are decoded")
+    return image
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """`image` as 8-bit RGB, upright, its transparency on white, 16 bits scaled to 8."""
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # a broken EXIF block is no broken photo
+        orientation = 1
+    if image.mode.startswith("I"):  # 16 bits a pixel; convert("RGB") would clip them at 255
+        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
+    elif image.mode == "F":  # no agreed range: 0..1, 0..255 or 0..65535, whichever holds it
+        values = np.nan_to_num(np.asarray(image), posinf=0, neginf=0)
+        scale = next((255 / top for top in (1, 255) if values.max() <= top), 255 / 65535)
+        image = Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+        image.info = {}  # Pillow copies the EXIF block along, which would turn the photo a second time
+    return image
+
+
+def read_photo(path: str | Path, shortest: int | None = None) -> Image.Image:
+    """The photo as upright 8-bit RGB. Raises BadPhoto (an InputError of one line) for whatever is no photo.
+
+    `shortest`: a larger photo may come smaller, its short side at least this many pixels. With three times
+    the size that it is resampled to afterwards the result is the same to within one grey level, and huge
+    JPEGs take a tenth of the time (fewer DCT coefficients are decoded).
+    """
+    path = Path(path)
+    with _open(path) as image:
+        try:
+            if shortest:
+                image.draft(None, (shortest, shortest))
+            large = image.width * image.height > LARGE_PIXELS
+            with _one_large_photo if large else nullcontext():
+                image.load()
+                photo = upright_rgb(image)
+                factor = min(photo.size) // shortest if shortest else 1
+                return photo.reduce(factor) if factor > 1 else photo
+        except (
+            Exception
+        ) as error:  # decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error, ...
+            raise BadPhoto(path, f"damaged ({_one_line(error)})") from None
+
+
+def check_photo(path: str | Path) -> None:
+    """None for a photo that can be read, else raises BadPhoto. Decodes only what ends oddly."""
+    path = Path(path)
+    with _open(path) as image:
+        mark = _END_MARK.get(image.format or "")
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 64))
+        whole = mark is not None and mark in file.read()
+    if not whole:
+        read_photo(path)
+
+
+def check_photos(
+    paths: Sequence[Path], names: Sequence[str], done: int = 0, workers: int | None = None
+) -> None:
+    """None if each of paths[done:] passes `check_photo`, else raises the error of `bad_photos`."""
+
+    def reason(path: Path) -> str | None:
+        try:
+            check_photo(path)
+        except BadPhoto as bad:
+            return bad.reason
+
+    with ThreadPoolExecutor(workers or min(16, os.cpu_count() or 1)) as pool:
+        reasons = dict(zip(names[done:], pool.map(reason, paths[done:]), strict=True))
+    bad = {name: why for name, why in reasons.items() if why}
+    if bad:
+        raise bad_photos(bad, len(names))
+
+
+def bad_photos(bad: dict[str, str], photos: int) -> InputError:
+    """The error of an extraction that met `bad` (name -> reason) among so many photos."""
+    name, why = next(iter(bad.items()))
+    return InputError(
+        f"{len(bad):,} of {photos:,} photos cannot be read, the first is {name} ({why}): "
+        "repair them, or leave such photos out with --skip-bad"
+    )
+
+
+# --- views: what is stored of a photo -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A rectangle of a photo: its extent, where it lies (0 = left / top, 1 = right / bottom), mirrored."""
+
+    extent: str = (
+        "whole"  # "whole"; "part": PART of each side; "square": the CNN's own fraction of the short side
+    )
+    x: float = 0.0
+    y: float = 0.0
+    flip: bool = False
+
+
+PART = 0.8  # of each side, stored crops for augmentation
+_CORNERS = {"tl": (0.0, 0.0), "tr": (1.0, 0.0), "bl": (0.0, 1.0), "br": (1.0, 1.0), "c": (0.5, 0.5)}
+VIEWS: dict[str, tuple[Crop, ...]] = {
+    **{"full" + "-flip" * flip: (Crop(flip=flip),) for flip in (False, True)},
+    **{"centre" + "-flip" * flip: (Crop("square", 0.5, 0.5, flip),) for flip in (False, True)},
+    "ten": tuple(Crop("square", x, y, flip) for flip in (False, True) for x, y in _CORNERS.values()),
+    **{
+        k + "-flip" * flip: (Crop("part", *xy, flip),) for flip in (False, True) for k, xy in _CORNERS.items()
+    },
+}
+
+
+def cut(
+    photo: Image.Image, crops: Sequence[Crop], size: int, resample: str = "bicubic", fraction: float = 0.875
+) -> UInt8[np.ndarray, "crops {size} {size} 3"]:
+    """The crops of `photo`, each resampled straight from it to `size` x `size`.
+
+    `fraction`: the side of a "square" crop over the photo's short side; 0.875 is "short side to 256, crop
+    224".
+    """
+    filter_ = Image.Resampling[resample.upper()]
+    width, height = photo.size
+    squares = fraction * min(width, height)
+    extents = {"whole": (width, height), "part": (PART * width, PART * height), "square": (squares, squares)}
+    pixels = np.empty((len(crops), size, size, 3), np.uint8)
+    done: dict[Crop, int] = {}
+    for i, crop in enumerate(crops):
+        twin = Crop(crop.extent, crop.x, crop.y, not crop.flip)
+        if twin in done:
+            pixels[i] = pixels[done[twin], :, ::-1]
+        else:
+            w, h = extents[crop.extent]
+            left, top = crop.x * (width - w), crop.y * (height - h)
+            box = (left, top, min(left + w, width), min(top + h, height))
+            picture = np.asarray(photo.resize((size, size), filter_, box=box))
+            pixels[i] = picture[:, ::-1] if crop.flip else picture
+        done[crop] = i
+    return pixels
