@@ -1,0 +1,303 @@
+"""vse.search: right answers, an index that encodes only what changed, and nothing that stops a search.
+
+The model is a stand-in whose space is colour: a photo is its mean colour, a sentence the sum
+of its colour words.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vse import search
+from vse.errors import InputError
+from vse.index import Index
+from vse.search import Hit, search_captions, search_images
+from vse.vocabulary import Vocabulary, tokenize
+
+COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250), "grey": (120, 120, 120)}
+
+
+class ColourModel:
+    """Deterministic; counts what it encodes; refuses an unreadable photo as the real one does."""
+
+    def __init__(self, fingerprint: str = "colours-1"):
+        self.fingerprint = fingerprint
+        self.vocabulary = Vocabulary.from_captions([" ".join(COLOURS)])
+        self.images: list[str] = []
+        self.texts: list[str] = []
+
+    def encode_images(self, paths) -> np.ndarray:
+        means = []
+        for path in paths:
+            try:
+                means.append(np.asarray(Image.open(path).convert("RGB"), float).mean((0, 1)))
+            except OSError as error:
+                raise InputError(f"{path}: not a readable image\n({error})") from None
+        self.images += [Path(path).name for path in paths]
+        return self._unit(means)
+
+    def encode_texts(self, texts) -> np.ndarray:
+        self.texts += texts
+        known = [[COLOURS[word] for word in tokenize(text) if word in COLOURS] for text in texts]
+        return self._unit([np.sum(colours, axis=0) for colours in known])
+
+    @staticmethod
+    def _unit(rows) -> np.ndarray:
+        rows = np.array(rows)
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def paint(path: Path, colour: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), COLOURS[colour]).save(path)
+    return path
+
+
+@pytest.fixture
+def album(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user cache"))
+    folder = tmp_path / "album"
+    paint(folder / "b.png", "blue")
+    paint(folder / "a.PNG", "red")
+    paint(folder / "2021" / "c d.png", "green")
+    (folder / "notes.txt").write_text("not a photo")
+    paint(folder / ".hidden" / "x.png", "red")
+    return folder
+
+
+def names(result) -> list[str]:
+    return [hit.name for hit in result.hits]
+
+
+def test_the_nearest_photo_comes_first(album):
+    result = search_images(ColourModel(), album, "A red, red thing!", k=3)
+    assert names(result)[0] == "a.PNG" and set(names(result)) == {"a.PNG", "b.png", "2021/c d.png"}
+    assert [hit.rank for hit in result.hits] == [1, 2, 3]
+    assert result.hits[0].score == pytest.approx(1, abs=1e-6)
+    assert result.hits[1].score == result.hits[2].score < 0.2
+    assert names(result)[1:] == ["2021/c d.png", "b.png"]  # of equals the first by name
+    assert result.skipped == () and result.encoded == 3
+    best = search_images(ColourModel(), album, "blue unicorn").hits[0]
+    assert best == Hit("b.png", best.score, 1) and best.score == pytest.approx(1, abs=1e-6)
+
+
+def test_k_cuts_and_a_small_folder_gives_all(album):
+    assert len(search_images(ColourModel(), album, "red", k=2).hits) == 2
+    assert len(search_images(ColourModel(), album, "red", k=50).hits) == 3
+    for k in (0, -3):
+        with pytest.raises(InputError, match=f"k = {k}"):
+            search_images(ColourModel(), album, "red", k=k)
+
+
+def test_only_new_and_changed_photos_are_encoded(album):
+    model = ColourModel()
+    first = search_images(model, album, "red")
+    assert sorted(model.images) == ["a.PNG", "b.png", "c d.png"]
+    model.images.clear()
+    again = search_images(model, album, "red")
+    assert (again.encoded, model.images, again.hits) == (0, [], first.hits)
+
+    paint(album / "new.png", "red")
+    paint(album / "b.png", "red")
+    os.utime(album / "b.png", ns=(1, 1))  # same size, another time: changed
+    (album / "a.PNG").unlink()
+    result = search_images(model, album, "red")
+    assert sorted(model.images) == ["b.png", "new.png"] and result.encoded == 2
+    assert names(result) == ["b.png", "new.png", "2021/c d.png"]
+    fresh = search_images(ColourModel(), album, "red", cache=album.parent / "elsewhere")
+    assert fresh.hits == result.hits and fresh.encoded == 3
+
+
+def test_a_vanished_photo_alone_leaves_the_index(album):
+    model = ColourModel()
+    search_images(model, album, "red")
+    (album / "a.PNG").unlink()
+    assert "a.PNG" not in names(search_images(model, album, "red"))
+    assert Index.load(album / ".vse-index" / "colours-1").names == ("2021/c d.png", "b.png")
+
+
+def test_a_photo_whose_size_alone_changed_is_encoded(album):
+    search_images(ColourModel(), album, "red")
+    times = (album / "b.png").stat()
+    Image.new("RGB", (80, 80), COLOURS["red"]).save(album / "b.png")
+    os.utime(album / "b.png", ns=(times.st_atime_ns, times.st_mtime_ns))
+    result = search_images(ColourModel(), album, "red", k=2)
+    assert result.encoded == 1 and names(result) == ["a.PNG", "b.png"]
+
+
+def test_two_models_never_mix(album):
+    search_images(ColourModel("one"), album, "red")
+    assert search_images(ColourModel("two"), album, "red").encoded == 3
+    assert search_images(ColourModel("one"), album, "red").encoded == 0
+    assert sorted(p.name for p in (album / ".vse-index").iterdir()) == ["one", "two"]
+
+
+def test_a_model_without_a_fingerprint_keeps_no_index(album):
+    for _ in range(2):
+        assert search_images(ColourModel(""), album, "red").encoded == 3
+    assert not (album / ".vse-index").exists()
+
+
+def test_unreadable_photos_are_named_and_do_not_stop_the_search(album, capsys):
+    (album / "broken.jpg").write_bytes(b"")
+    (album / "cut.png").write_bytes((album / "b.png").read_bytes()[:40])
+    (album / "link.jpg").symlink_to(album / "nowhere.jpg")
+    for encoded in (3, 0):  # asked again they are named again, and nothing else is encoded
+        result = search_images(ColourModel(), album, "blue", k=9)
+        assert result.skipped == ("broken.jpg", "cut.png", "link.jpg") and result.encoded == encoded
+        assert names(result)[0] == "b.png" and len(result.hits) == 3
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("skipped ")]
+        assert [line.split()[1] for line in told] == ["broken.jpg:", "cut.png:", "link.jpg:"]
+        assert "empty file" in told[0] and "no such file" in told[2]
+    paint(album / "broken.jpg", "blue")  # mended: found the next time
+    assert "broken.jpg" in names(search_images(ColourModel(), album, "blue"))
+
+
+def test_what_is_wrong_with_the_model_is_not_blamed_on_photos(album):
+    class WithoutWeights(ColourModel):
+        def encode_images(self, paths):
+            raise InputError("no weights of vgg19; see the README")
+
+    with pytest.raises(InputError, match="^no weights of vgg19"):
+        search_images(WithoutWeights(), album, "red")
+
+
+def test_no_readable_photo_is_one_line(album, tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.jpg").write_bytes(b"no")
+    (tmp_path / "empty").mkdir()
+    wrong = {"bad": "none of the 1 photos can be used; the first, x.jpg"}
+    wrong |= {"empty": "no photo", "absent": "not a folder"}
+    for folder, message in wrong.items():
+        with pytest.raises(InputError, match=message) as caught:
+            search_images(ColourModel(), tmp_path / folder, "red")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("query", "words"), [("A Purple cat", "a, purple, cat"), ("?!", "it has none")])
+def test_a_query_without_a_known_word(album, query, words):
+    model = ColourModel()
+    with pytest.raises(InputError, match=words):
+        search_images(model, album, query)
+    assert model.images == []  # said before an hour of encoding, not after
+
+
+def test_a_spoiled_index_is_made_anew(album):
+    first = search_images(ColourModel(), album, "red")
+    home = album / ".vse-index" / "colours-1"
+    for file in ("items.json", "index.faiss"):
+        (home / file).write_bytes((home / file).read_bytes()[:-20])
+        result = search_images(ColourModel(), album, "red")
+        assert result.encoded == 3 and result.hits == first.hits
+        assert search_images(ColourModel(), album, "red").encoded == 0
+
+
+def test_the_index_goes_where_it_is_told(album, tmp_path):
+    cache = tmp_path / "my cache"
+    assert search_images(ColourModel(), album, "red", cache=cache).encoded == 3
+    assert search_images(ColourModel(), album, "red", cache=cache).encoded == 0
+    assert not (album / ".vse-index").exists()
+    other = shutil.copytree(album, tmp_path / "other")  # one cache for many folders
+    assert search_images(ColourModel(), other, "red", cache=cache).encoded == 3
+
+
+def test_a_folder_that_cannot_be_written_uses_the_users_cache(album, tmp_path):
+    (album / ".vse-index").write_text("a file where the folder should be: mkdir fails, for root as well")
+    assert search_images(ColourModel(), album, "red").encoded == 3
+    assert list((tmp_path / "user cache" / "vse").glob("*/colours-1/index.faiss"))
+    assert search_images(ColourModel(), album, "red").encoded == 0
+
+
+def test_no_place_to_write_is_told_and_answered(album, tmp_path, capsys):
+    (album / ".vse-index").write_text("")
+    (tmp_path / "user cache").write_text("")
+    for _ in range(2):
+        result = search_images(ColourModel(), album, "red")
+        assert names(result)[0] == "a.PNG" and result.encoded == 3
+        assert capsys.readouterr().err.count("index not kept") == 1
+
+
+def test_a_full_disk_costs_the_index_and_not_the_answer(album, monkeypatch, capsys):
+    def full_disk(self, folder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(search, "_BATCH", 1)
+    monkeypatch.setattr(search, "_BATCHES_A_SAVE", 1)
+    monkeypatch.setattr(Index, "save", full_disk)
+    assert names(search_images(ColourModel(), album, "red"))[0] == "a.PNG"
+    assert capsys.readouterr().err.count("No space left on device") == 1
+
+
+def test_a_killed_search_keeps_what_it_had(album, monkeypatch):
+    monkeypatch.setattr(search, "_BATCH", 1)
+    monkeypatch.setattr(search, "_BATCHES_A_SAVE", 1)
+
+    class Killed(ColourModel):
+        def encode_images(self, paths):
+            if len(self.images) == 2:
+                raise KeyboardInterrupt
+            return super().encode_images(paths)
+
+    with pytest.raises(KeyboardInterrupt):
+        search_images(Killed(), album, "red")
+    result = search_images(ColourModel(), album, "red")
+    assert result.encoded == 1 and names(result)[0] == "a.PNG"
+
+
+@pytest.fixture
+def captions(album) -> Path:
+    file = album.parent / "captions.txt"
+    lines = ["\ufeffa red car", "", "  A blue sky ", "a green hill", "something purple", "a red car"]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
+
+
+def test_the_nearest_caption_comes_first(album, captions, capsys):
+    result = search_captions(ColourModel(), captions, album / "b.png", k=9)
+    assert names(result)[0] == "A blue sky" and len(result.hits) == 3  # the red car once
+    assert result.encoded == 3 and result.skipped == ("something purple",)
+    assert "skipped 'something purple': the model knows none" in capsys.readouterr().err
+    assert (captions.parent / ".vse-index" / "colours-1" / "captions.txt" / "index.faiss").exists()
+
+
+def test_only_new_captions_are_encoded(album, captions):
+    model = ColourModel()
+    search_captions(model, captions, album / "b.png")
+    model.texts.clear()
+    assert search_captions(model, captions, album / "a.PNG").encoded == 0
+    captions.write_text("a red car\na blue sea\n")
+    result = search_captions(model, captions, album / "b.png")
+    assert model.texts == ["a blue sea"] and names(result) == ["a blue sea", "a red car"]
+
+
+def test_captions_of_a_csv(album, tmp_path):
+    file = tmp_path / "list.csv"
+    file.write_text('image,caption\n1.jpg,"a blue, blue sea"\n2.jpg,a red car\n3.jpg,\n4.jpg\n')
+    assert names(search_captions(ColourModel(), file, album / "b.png")) == ["a blue, blue sea", "a red car"]
+    file.write_text("image,text\n1.jpg,a red car\n")
+    with pytest.raises(InputError, match="expected one called 'caption'"):
+        search_captions(ColourModel(), file, album / "b.png")
+    file.write_text('image,caption\n1.jpg,"a quote that never ends' + " red" * 40_000)
+    with pytest.raises(InputError, match="not a CSV file"):
+        search_captions(ColourModel(), file, album / "b.png")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n \n", b"caf\xe9 rouge\n", b"purple rain\n"])
+def test_caption_files_that_cannot_be_used(album, tmp_path, content):
+    file = tmp_path / "odd.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        search_captions(ColourModel(), file, album / "b.png")
+    assert str(file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_photos_that_cannot_be_asked_about(album, captions):
+    with pytest.raises(InputError, match="no such photo"):
+        search_captions(ColourModel(), captions, album / "absent.png")
+    with pytest.raises(InputError, match="not a readable image"):
+        search_captions(ColourModel(), captions, album / "notes.txt")

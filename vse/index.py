@@ -1,0 +1,159 @@
+"""Nearest neighbours in the joint space, and linear combinations of its vectors (PAPER.md, section 4).
+
+Exact search with faiss; equal scores are ordered by id. It knows neither photos nor captions nor models:
+vse/search.py decides what is indexed and when an index on disk is out of date.
+Axes: n items, q queries, d dimensions of the space, k results.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import faiss
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+
+from vse.errors import InputError
+
+VECTORS_FILE, ITEMS_FILE = "index.faiss", "items.json"
+_VERSION = 1
+_QUERIES_AT_ONCE = 256  # bounds memory when a collapsed model ties everything with everything
+
+
+class Index:
+    """Unit vectors with a name each, and on request a label each (any text, kept beside the name)."""
+
+    def __init__(self, vectors: Float[np.ndarray, "n d"], names: Sequence[str], labels: Sequence[str] = ()):
+        """Row i of `vectors` is called `names[i]`. Raises InputError for rows that are not of unit norm."""
+        vectors = _unit_rows(vectors, "vector")
+        if len(vectors) == 0:
+            raise InputError("an index needs at least one vector, got none")
+        if len(names) != len(vectors) or len(labels) not in (0, len(vectors)):
+            found = f"{len(vectors)} vectors, {len(names)} names, {len(labels)} labels"
+            raise InputError(f"{found}: expected a name for each vector, and a label for each or none")
+        self.names, self.labels = tuple(names), tuple(labels)
+        self._faiss = faiss.IndexFlatIP(vectors.shape[1])
+        self._faiss.add(vectors)
+
+    def __len__(self) -> int:
+        return self._faiss.ntotal
+
+    @property
+    def dim(self) -> int:
+        """The dimension of the space."""
+        return self._faiss.d
+
+    @property
+    def vectors(self) -> Float32[np.ndarray, "n d"]:
+        """A copy of the vectors, in the order of `names`."""
+        return self._faiss.reconstruct_n(0, len(self))
+
+    def top(
+        self, queries: Float[np.ndarray, "q d"], k: int
+    ) -> tuple[Float32[np.ndarray, "q k"], Int64[np.ndarray, "q k"]]:
+        """Cosines and ids of the `k` items nearest to each unit query, best first; of equals the lower id.
+
+        An answer does not depend on which other queries are asked with it: scores are sums in float64,
+        rounded once. Raises InputError for another dimension and for `k` outside 1..n.
+        """
+        queries = _unit_rows(queries, "query")
+        if queries.shape[1] != self.dim:
+            given = f"queries have {queries.shape[1]} dimensions, the index {self.dim}"
+            raise InputError(f"{given}: encode both with one model")
+        if not 1 <= k <= len(self):
+            raise InputError(f"k = {k}: expected 1 to {len(self)}, the number of items in the index")
+        scores = np.empty((len(queries), k), np.float32)
+        ids = np.empty((len(queries), k), np.int64)
+        for start in range(0, len(queries), _QUERIES_AT_ONCE):
+            rows = slice(start, start + _QUERIES_AT_ONCE)
+            self._top_block(queries[rows], k, scores[rows], ids[rows])
+        return scores, ids
+
+    def _top_block(self, queries: np.ndarray, k: int, scores: np.ndarray, ids: np.ndarray) -> None:
+        """Fills `scores` and `ids`. faiss promises no order among equals and drops any of them at its k-th
+        place, so more than k are fetched, until the last one fetched is below the k-th by more than float32
+        can be wrong; then those fetched are scored exactly."""
+        vectors = self._view()
+        doubt = (self.dim + 8) * np.finfo(np.float32).eps  # twice the error bound of a sum of `dim` products
+        waiting, fetch = np.arange(len(queries)), k
+        while len(waiting):
+            fetch = min(len(self), 2 * fetch + 16)
+            rough, found = self._faiss.search(queries[waiting], fetch)
+            settled = (rough[:, k - 1] - rough[:, -1] > doubt) | (fetch == len(self))
+            for row, candidates in zip(waiting[settled], found[settled], strict=True):
+                products = vectors[candidates] * queries[row].astype(np.float64)
+                exact = products.sum(axis=1).astype(np.float32)
+                best = np.lexsort((candidates, -exact))[:k]
+                scores[row], ids[row] = exact[best], candidates[best]
+            waiting = waiting[~settled]
+
+    def _view(self) -> np.ndarray:
+        """faiss' own (n, d) float32 array, not copied: valid while this index lives."""
+        return faiss.rev_swig_ptr(self._faiss.get_xb(), len(self) * self.dim).reshape(len(self), self.dim)
+
+    def save(self, folder: Path) -> None:
+        """Writes index.faiss and items.json into `folder`, made if absent.
+
+        Each file is replaced whole; items.json holds the checksum of its index.faiss, so that a pair torn by
+        a kill between the two is refused by `load`, never believed.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        stored = faiss.serialize_index(self._faiss).tobytes()
+        items = {"version": _VERSION, "vectors_sha256": hashlib.sha256(stored).hexdigest()}
+        items |= {"names": self.names, "labels": self.labels}
+        _replace(folder / VECTORS_FILE, stored)
+        _replace(folder / ITEMS_FILE, json.dumps(items, indent=0).encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> "Index":
+        """What `save` wrote. Raises InputError with the folder for anything else: absent, torn, foreign."""
+        folder = Path(folder)
+        try:
+            items = json.loads((folder / ITEMS_FILE).read_text(encoding="utf-8"))
+            stored = (folder / VECTORS_FILE).read_bytes()
+            if items["version"] != _VERSION:
+                raise ValueError(f"version {items['version']}, expected {_VERSION}")
+            if items["vectors_sha256"] != hashlib.sha256(stored).hexdigest():
+                raise ValueError(f"{ITEMS_FILE} belongs to another {VECTORS_FILE}")
+            flat = faiss.deserialize_index(np.frombuffer(stored, np.uint8))
+            return cls(flat.reconstruct_n(0, flat.ntotal), items["names"], items["labels"])
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"{folder}: not a saved index ({reason}); delete it and index again") from None
+
+
+def combine(vectors: Float[np.ndarray, "n d"], weights: Float[np.ndarray, " n"]) -> Float32[np.ndarray, " d"]:
+    """The sum of `weights[i] * vectors[i]`, scaled to unit norm (PAPER.md, section 4: image - word + word).
+
+    Raises InputError when the terms cancel: a zero vector has no direction.
+    """
+    terms = vectors.astype(np.float64) * weights.astype(np.float64)[:, None]
+    total = terms.sum(axis=0)
+    norm, size = np.linalg.norm(total), np.linalg.norm(terms, axis=1).sum()
+    # What is left of float32 vectors that cancel is their rounding error, about 1e-7 of the terms.
+    if not norm > 1e-6 * size:
+        raise InputError(f"weights {weights.tolist()}: the vectors cancel to zero; change a weight or a word")
+    return (total / norm).astype(np.float32)
+
+
+def _unit_rows(vectors: np.ndarray, what: str) -> np.ndarray:
+    """The same rows as contiguous float32. Raises InputError for the first that is not of unit norm."""
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    wrong = np.flatnonzero(~(np.abs(norms - 1) < 1e-3))  # "not <" finds NaN too
+    if len(wrong):
+        found = f"{what} {wrong[0]} ({len(wrong)} in all) has norm {norms[wrong[0]]:.4g}"
+        raise InputError(f"{found}, expected 1: divide each row by its norm")
+    return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes `path` whole or leaves it as it was."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
