@@ -1,0 +1,292 @@
+"""The command line `vse`: each subcommand calls one function of the package; a user's mistake is one line.
+
+The options of `train` are made from the dataclasses of its config; the recipe gives their defaults.
+"""
+
+import contextlib
+import functools
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import FlagConversionOff, Positional, arg
+
+from vse import __version__
+from vse.errors import InputError
+from vse.recipes import RECIPES
+from vse.train import TrainConfig
+
+Data = Annotated[Positional[str], arg(metavar="DATA", help="Flickr8K folder, Karpathy JSON, CSV, photos, or scenes")]
+Run = Annotated[Positional[Path], arg(metavar="RUN", help="run folder that `vse train` made")]
+Images = Annotated[Path | None, arg(help="where DATA's photos are, when not beside it")]
+FeatureFolders = Annotated[list[Path], arg(help="one or more feature folders or .npy files, side by side")]
+
+
+def data(data: Data, /, images: Images = None, check: bool = False) -> None:
+    """Prints what was found: images, captions, splits, vocabulary, missing files.
+
+    Args:
+        check: open every photo and name the unreadable ones.
+    """
+    from vse.dataset_report import describe
+    from vse.datasets import read_dataset
+
+    print(describe(read_dataset(data, images), check_images=check))
+
+
+def download(name: Positional[str], out: Positional[Path], /, mirror: str | None = None) -> None:
+    """Fetches flickr8k or flickr30k-captions into a folder.
+
+    Args:
+        mirror: another base URL with the same file names.
+    """
+    from vse.download import download
+
+    print(download(name, out, mirror=mirror))
+
+
+def scenes(out: Positional[Path], /, seed: int = 0, count: int = 1000) -> None:
+    """Writes the embedded data set of rendered scenes into a folder."""
+    from vse.scenes import make_scenes
+
+    print(make_scenes(out, seed=seed, count=count))
+
+
+def features(
+    data: Data,
+    /,
+    out: Path,
+    encoder: str = "efficientnet-lite2",
+    views: list[str] = ["full"],  # noqa: B006  tyro reads it, nothing changes it
+    grid: str = "1",
+    precision: str = "float32",
+    weights: str | None = None,
+    batch_size: int = 32,
+    device: str = "cpu",
+    skip_bad: bool = False,
+    images: Images = None,
+) -> None:
+    """Extracts the features of a frozen CNN, one row a photo.
+
+    Args:
+        out: folder for features.npy, names.txt and features.json.
+        encoder: efficientnet-lite0, -lite1, -lite2, vgg19, alexnet, resnet152 or timm:MODEL.
+        views: crops to store: full, full-flip, centre, ten (their mean), tl tr bl br c and their -flip.
+        grid: 1 for the mean of the feature map, N for N x N regions, map for all of it.
+        precision: float32, or bfloat16 (twice as fast, cosine 0.994 to float32).
+        weights: a weights file, or random.
+        skip_bad: leave unreadable photos out instead of stopping.
+    """
+    from vse.datasets import read_dataset
+    from vse.image_features import extract_features
+
+    dataset = read_dataset(data, images)
+    paths = [dataset.path(i) for i in range(len(dataset.images))]
+    made = extract_features(
+        paths, dataset.images, encoder, out, views=views, grid=int(grid) if grid.isdigit() else grid,
+        batch_size=batch_size, skip_bad=skip_bad, device=device, precision=precision, weights=weights,
+    )  # fmt: skip
+    print(f"{out}: {made.describe()}")
+
+
+def train_command(defaults: TrainConfig):
+    """The subcommand `train` with a recipe's settings as the defaults of its options."""
+
+    def train(
+        data: Data,
+        /,
+        features: FeatureFolders,
+        out: Path,
+        config: Annotated[FlagConversionOff[TrainConfig], arg(name="")] = defaults,
+        recipe: Literal["paper", "linear", "best"] = "paper",
+        seed: int = 0,
+        word_vectors: Path | None = None,
+        resume: bool = False,
+        device: str = "auto",
+        images: Images = None,
+    ) -> None:
+        """Trains an embedding; the best epoch on dev is kept.
+
+        Args:
+            out: run folder, empty or new.
+            recipe: named settings; every option below changes one of them.
+            word_vectors: word2vec (.bin, .txt) or GloVe file that the word vectors start from.
+            resume: go on with the same command after a kill.
+            device: auto, cpu, cuda or cuda:N; several processes through torchrun.
+        """
+        from vse.datasets import read_dataset
+        from vse.evaluate import HEADER
+        from vse.train import train
+
+        row = train(
+            config, read_dataset(data, images), _open_features(features), out,
+            seed=seed, word_vectors=word_vectors, resume=resume, device=device,
+        )  # fmt: skip
+        print(_table([list(HEADER), ["dev, best epoch", *row.cells()]]))
+        print(f"{out}: done; next: vse evaluate {out} {data} --features {' '.join(map(str, features))}")
+
+    return train
+
+
+def evaluate(
+    run: Annotated[Positional[list[Path]], arg(metavar="RUN... DATA")],
+    /,
+    features: FeatureFolders,
+    split: str = "test",
+    json: Path | None = None,
+    device: str = "cpu",
+    images: Images = None,
+) -> None:
+    """Prints the table row of a run, or of the ensemble of several runs: RUN [RUN ...] DATA.
+
+    Args:
+        split: train, dev or test.
+        json: also write the row there.
+    """
+    from vse.checkpoint import load, read_config, write_json
+    from vse.datasets import read_dataset
+    from vse.evaluate import HEADER, evaluate
+
+    if len(run) < 2:
+        raise InputError(f"{run[0] if run else 'nothing'}: expected RUN [RUN ...] DATA")
+    *runs, data = run
+    dataset = read_dataset(str(data), images)
+    models = [load(r, device) for r in runs]
+    for r in runs:
+        trained_on, now = (read_config(r).get(key) for key in ("data_fingerprint", "data"))
+        if now == dataset.name and trained_on != dataset.fingerprint():
+            print(f"note: {r} was trained on another version of {now} than {data}", file=sys.stderr)
+    opened = [_open_features(features, model.feature_info.get("scales")) for model in models]
+    row = evaluate(models, dataset.split(split), opened)
+    print(_table([list(HEADER), [f"{dataset.name} {split}", *row.cells()]]))
+    low, high = row.interval
+    print(f"rsum 95 % interval {low:.1f} to {high:.1f}; {row.images} images, {row.captions} captions")
+    if json:
+        write_json(json, {"runs": [r.name for r in runs], "data": dataset.name, "split": split, **row.as_dict()})
+
+
+def search(
+    run: Run,
+    query: Annotated[Positional[str], arg(metavar="TEXT|PHOTO")],
+    /,
+    images: Path | None = None,
+    captions: Path | None = None,
+    k: int = 5,
+    cache: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Answers one query: the photos of a folder for a sentence, or the captions of a file for a photo.
+
+    Args:
+        images: folder of photos to search with a sentence.
+        captions: file of captions, one a line, to search with a photo.
+        k: how many answers.
+        cache: where the index is kept (default: beside what is searched).
+        json: one JSON object a line.
+    """
+    from vse.checkpoint import load
+    from vse.search import search_captions, search_images
+
+    if (images is None) == (captions is None):
+        raise InputError('expected either --images DIR "a sentence" or --captions FILE photo.jpg')
+    model = load(run)
+    if images is not None:
+        result = search_images(model, images, query, k=k, cache=cache)
+    else:
+        result = search_captions(model, captions, Path(query), k=k, cache=cache)
+    for hit in result.hits:
+        print(_json_line(hit) if json else f"{hit.rank:3d}  {hit.score:6.3f}  {hit.name}")
+
+
+def page(
+    run: Run, data: Data, /, features: FeatureFolders, out: Path, split: str = "test", queries: int = 12, seed: int = 0
+) -> None:
+    """Writes an HTML page of retrieved photos and captions.
+
+    Args:
+        out: the .html file.
+        queries: how many of each kind, drawn with --seed.
+    """
+    from vse.checkpoint import load
+    from vse.datasets import read_dataset
+    from vse.retrieval_page import write_page
+
+    model = load(run)
+    opened = _open_features(features, model.feature_info.get("scales"))
+    print(write_page(model, read_dataset(data).split(split), opened, out, queries=queries, seed=seed))
+
+
+COMMANDS = {f.__name__: f for f in (data, download, scenes, features, evaluate, search, page)}
+
+
+def _open_features(paths: Sequence[Path], scales: list[float] | None = None):
+    from vse.image_features import combine_features, open_features
+
+    return combine_features([open_features(path) for path in paths], scales)
+
+
+def _table(rows: list[list[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [[c.rjust(w) for c, w in zip(row, widths, strict=True)] for row in rows]
+    return "\n".join("  ".join([row[0].ljust(widths[0]), *line[1:]]) for row, line in zip(rows, lines, strict=True))
+
+
+def _json_line(hit) -> str:
+    return json.dumps({"rank": hit.rank, "score": round(hit.score, 6), "name": hit.name})
+
+
+def _parse(argv: Sequence[str]) -> Callable[[], None]:
+    """The call that the arguments ask for. Raises InputError for arguments that do not fit."""
+    recipe = next((b for a, b in zip(argv, argv[1:], strict=False) if a == "--recipe"), "paper")
+    commands = COMMANDS | {"train": train_command(RECIPES.get(recipe, RECIPES["paper"])())}
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.extras.subcommand_cli_from_dict(
+                {name: _bound(command) for name, command in commands.items()}, args=list(argv), prog="vse"
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        # tyro draws a box with the error as its title and again inside; one line of it is enough
+        lines = [re.sub(r"[^\x20-\x7e]+", "", line).strip() for line in said.getvalue().splitlines()]
+        raise InputError(" ".join(line for line in lines[1:] if line) or "see vse --help") from None
+
+
+def _bound(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """`command` with its signature, but binding its arguments only: what it prints is not the parser's."""
+
+    @functools.wraps(command)
+    def bind(*args, **kwargs):
+        return functools.partial(command, *args, **kwargs)
+
+    return bind
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0, 1 for a user's mistake (said in one line), 130 when interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        if list(argv) == ["--version"]:
+            print(f"vse {__version__}")
+            return 0
+        _parse(argv)()
+    except InputError as error:
+        print(f"vse: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"vse: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("vse: interrupted; the same command (train: with --resume) goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

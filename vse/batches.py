@@ -1,0 +1,84 @@
+"""Captions and features -> `Batch`: how training pairs meet (supplement: minibatches drawn anew every epoch).
+
+Knows nothing of folders or pixels. Shapes: b batch, r regions, f feature_dim, t words of the longest caption.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vse.datasets import Dataset
+from vse.image_features import Features
+from vse.vocabulary import PAD_ID, Vocabulary
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs: row b of `features` is the photo that caption b belongs to."""
+
+    features: Float[Tensor, "b r f"]
+    tokens: Int[Tensor, "b t"]
+    lengths: Int[Tensor, " b"]
+    image_ids: Int[Tensor, " b_all"]  # of the batch of all ranks
+
+    @property
+    def same_image(self) -> Tensor:
+        """(B, B) bool: true where caption j belongs to the image of row i."""
+        return self.image_ids[:, None] == self.image_ids[None, :]
+
+
+def pad(sentences: list[list[int]]) -> tuple[Int[Tensor, "b t"], Int[Tensor, " b"]]:
+    """(tokens padded with <pad> to the longest, lengths)."""
+    lengths = torch.tensor([len(s) for s in sentences])
+    tokens = torch.full((len(sentences), int(lengths.max())), PAD_ID)
+    for row, sentence in enumerate(sentences):
+        tokens[row, : len(sentence)] = torch.tensor(sentence)
+    return tokens, lengths
+
+
+class TrainingSet:
+    """A split in memory, on the training device: features (float16, as stored), token ids, ownership."""
+
+    def __init__(self, dataset: Dataset, features: Features, vocabulary: Vocabulary, device: torch.device):
+        """`dataset` is one split. Raises InputError when a photo has no row in `features`."""
+        self.features = torch.from_numpy(features.take(dataset.images)).to(device)  # (N, V, R, F)
+        self.image_of_caption = torch.from_numpy(dataset.image_of_caption).to(device)
+        tokens, lengths = pad([vocabulary.encode(caption) for caption in dataset.captions])
+        self.tokens, self.lengths = tokens.to(device), lengths.to(device)
+        self._lengths = lengths.numpy()  # a copy on the host: asking the device would wait for it
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def steps(self, batch_size: int) -> int:
+        """Steps of an epoch: every caption once; a last batch of a single pair, which has no negative, is left out."""
+        return (len(self) + batch_size - 2) // batch_size
+
+    def epoch(self, batch_size: int, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
+        """The batches of one epoch, a pure function of (seed, epoch).
+
+        With several ranks every rank draws the same batches and gets its share of each, rows rank::ranks; only
+        `image_ids` are those of the whole batch.
+        """
+        draw = np.random.default_rng((seed, epoch))
+        order = draw.permutation(len(self))
+        views = draw.integers(self.features.shape[1], size=len(self))  # a stored crop for each pair
+        for start in range(0, self.steps(batch_size) * batch_size, batch_size):
+            captions, view = order[start : start + batch_size], views[start : start + batch_size]
+            batch = self.batch(captions[rank::ranks], view[rank::ranks])
+            yield replace(batch, image_ids=self.image_of_caption[torch.from_numpy(captions)])
+
+    def batch(self, captions: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> Batch:
+        """The pairs of these captions, each photo in the given stored view."""
+        rows = torch.from_numpy(captions).to(self.tokens.device)
+        image_ids = self.image_of_caption[rows]
+        return Batch(
+            features=self.features[image_ids, torch.from_numpy(views).to(rows)].float(),
+            tokens=self.tokens[rows, : self._lengths[captions].max()],
+            lengths=self.lengths[rows],
+            image_ids=image_ids,
+        )

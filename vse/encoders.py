@@ -1,0 +1,267 @@
+"""The two halves of the space (sections 2.1 and 2.2): `ImageEncoder`, `RecurrentEncoder`, `BagOfWordsEncoder`.
+
+Everything here ends in unit vectors. Features come from a frozen CNN elsewhere; nothing here reads a file.
+Shapes: b batch, r regions of a photo, f feature_dim, t words, w word_dim, h hidden, d embed_dim.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from vse.errors import InputError
+from vse.vocabulary import PAD_ID, UNK_ID
+
+Features = Float[Tensor, "b r f"]
+Tokens = Int[Tensor, "b t"]
+Lengths = Int[Tensor, " b"]
+Unit = Float[Tensor, "b d"]
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """How a feature becomes a point of the space; the defaults are the paper's x = W_I q."""
+
+    pooling: str = "mean"  # of the regions: "mean", or "attention" (learned weights, one softmax a head)
+    heads: int = 4  # of "attention"
+    hidden: int = 0  # units of an MLP added to W_I q; 0 = none
+    dropout: float = 0.0  # on the features
+
+    def __post_init__(self):
+        if self.pooling not in ("mean", "attention"):
+            raise InputError(f"image.pooling = {self.pooling!r}: expected mean or attention")
+        if not 0 <= self.dropout < 1 or self.heads < 1 or self.hidden < 0:
+            raise InputError("image.dropout must be in [0, 1), image.heads 1 or more, image.hidden 0 or more")
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How a sentence becomes a point of the space; the defaults are the paper's LSTM."""
+
+    # "lstm", "peephole" (the paper's cell), "gru", "conv" (windows of 1 to 3 words, Kim 2014), "bow" (sum of words)
+    encoder: str = "lstm"
+    word_dim: int = 300  # word2vec's (section 3.1)
+    hidden: int = 300  # units a direction (section 3.1)
+    bidirectional: bool = False  # a second reader from the right
+    pooling: str = "last"  # over time: "last" state (the paper), "max", "mean"
+    tune_words: bool = True  # train the word vectors (open in the paper)
+    dropout: float = 0.0  # on the word vectors and on the pooled state
+    word_dropout: float = 0.0  # chance of a word to be read as <unk>
+    length_groups: int = 1  # groups of like length a batch is read in, for speed: each pads to its own longest
+
+    def __post_init__(self):
+        if self.encoder not in ("lstm", "peephole", "gru", "conv", "bow"):
+            raise InputError(f"text.encoder = {self.encoder!r}: expected lstm, peephole, gru, conv or bow")
+        if self.pooling not in ("last", "max", "mean"):
+            raise InputError(f"text.pooling = {self.pooling!r}: expected last, max or mean")
+        if not 0 <= self.dropout < 1 or not 0 <= self.word_dropout < 1:
+            raise InputError("text.dropout and text.word_dropout must be in [0, 1)")
+        if min(self.word_dim, self.hidden, self.length_groups) < 1:
+            raise InputError("text.word_dim, text.hidden and text.length_groups must be 1 or more")
+
+
+class ImageEncoder(nn.Module):
+    """x = W_I q / |W_I q|, q the mean of the regions or their attention-weighted sums side by side."""
+
+    def __init__(self, config: ImageConfig, feature_dim: int, embed_dim: int):
+        super().__init__()
+        heads = config.heads if config.pooling == "attention" else 0
+        # Zero weights attend to all regions alike, so training starts from the mean.
+        self.attention = nn.Linear(feature_dim, heads) if heads else None
+        self.dropout = nn.Dropout(config.dropout)
+        pooled_dim = feature_dim * max(1, heads)
+        self.W_I = nn.Linear(pooled_dim, embed_dim, bias=False)
+        self.mlp = None
+        if config.hidden:
+            self.mlp = nn.Sequential(
+                nn.Linear(pooled_dim, config.hidden), nn.GELU(), nn.Dropout(config.dropout),
+                nn.Linear(config.hidden, embed_dim),
+            )  # fmt: skip
+
+    def start(self) -> None:
+        """What the attention weights begin at, after the general initialisation."""
+        if self.attention is not None:
+            nn.init.zeros_(self.attention.weight)
+            nn.init.zeros_(self.attention.bias)
+
+    def forward(self, features: Features) -> Unit:
+        if self.attention is None:
+            q = features.mean(1)
+        else:
+            weights = self.attention(features).softmax(1)
+            q = (weights.transpose(1, 2).to(features.dtype) @ features).flatten(1)  # (b, heads * f)
+        q = self.dropout(q)
+        x = self.W_I(q)
+        if self.mlp is not None:
+            x = x + self.mlp(q)
+        return normalize(x.float(), dim=1)
+
+
+class _Words(nn.Module):
+    """Token ids -> word vectors, with the two kinds of dropout."""
+
+    def __init__(self, config: TextConfig, vocabulary_size: int):
+        super().__init__()
+        self.vectors = nn.Embedding(vocabulary_size, config.word_dim, padding_idx=PAD_ID)
+        self.vectors.weight.requires_grad_(config.tune_words)
+        self.dropout, self.word_dropout = nn.Dropout(config.dropout), config.word_dropout
+
+    def forward(self, tokens: Tokens) -> Float[Tensor, "b t w"]:
+        if self.training and self.word_dropout:
+            lost = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
+            tokens = tokens.masked_fill(lost & (tokens != PAD_ID), UNK_ID)
+        return self.dropout(self.vectors(tokens))
+
+
+class PeepholeLSTM(nn.Module):
+    """The paper's cell: I and F see C_{t-1}, O sees C_t (diagonal peepholes, Graves 2013).
+
+    Its weights have the names and the order (i, f, g, o) of `torch.nn.LSTM`, which it equals at zero peepholes.
+    """
+
+    def __init__(self, word_dim: int, hidden: int):
+        super().__init__()
+        self.weight_ih_l0 = nn.Parameter(torch.empty(4 * hidden, word_dim))
+        self.weight_hh_l0 = nn.Parameter(torch.empty(4 * hidden, hidden))
+        self.bias_ih_l0 = nn.Parameter(torch.zeros(4 * hidden))
+        self.bias_hh_l0 = nn.Parameter(torch.zeros(4 * hidden))
+        self.peep_i, self.peep_f, self.peep_o = (nn.Parameter(torch.zeros(hidden)) for _ in range(3))
+        for weight in (self.weight_ih_l0, self.weight_hh_l0):
+            nn.init.uniform_(weight, -(hidden**-0.5), hidden**-0.5)
+
+    def forward(self, words: Float[Tensor, "b t w"]) -> tuple[Float[Tensor, "b t h"], None]:
+        M = C = words.new_zeros(len(words), len(self.peep_i))
+        from_words = nn.functional.linear(words, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0)
+        states = []
+        for x_t in from_words.unbind(1):
+            i, f, g, o = (x_t + nn.functional.linear(M, self.weight_hh_l0)).chunk(4, dim=1)
+            i, f = torch.sigmoid(i + self.peep_i * C), torch.sigmoid(f + self.peep_f * C)
+            C = f * C + i * torch.tanh(g)
+            M = torch.sigmoid(o + self.peep_o * C) * torch.tanh(C)
+            states.append(M)
+        return torch.stack(states, 1), None
+
+
+class _PooledOverTime(nn.Module):
+    """What encoders that make a state for every word have in common: reading in groups, pooling, projection.
+
+    Sentences stay padded: packing is the slow way on a CPU. Reading a batch in groups of like length saves most of
+    what padding costs.
+    """
+
+    def __init__(self, config: TextConfig, vocabulary_size: int, width: int, embed_dim: int):
+        super().__init__()
+        self.words = _Words(config, vocabulary_size)
+        self.pooling, self.groups = config.pooling, config.length_groups
+        self.dropout = nn.Dropout(config.dropout)
+        self.out = nn.Identity() if width == embed_dim else nn.Linear(width, embed_dim)
+
+    def forward(self, tokens: Tokens, lengths: Lengths) -> Unit:
+        if self.groups == 1:
+            pooled = self._read(tokens, lengths)
+        else:
+            order = lengths.argsort()
+            rows = order.chunk(self.groups)
+            parts = [self._read(tokens[r, : int(lengths[r[-1]])], lengths[r]) for r in rows]
+            pooled = torch.cat(parts)[order.argsort()]
+        return normalize(self.out(self.dropout(pooled)).float(), dim=1)
+
+    def _read(self, tokens: Tokens, lengths: Lengths) -> Float[Tensor, "b h"]:
+        raise NotImplementedError
+
+    def _pool(self, states: Float[Tensor, "b t h"], inside: Tensor, lengths: Lengths) -> Float[Tensor, "b h"]:
+        if self.pooling == "last":
+            last = (lengths - 1)[:, None, None].expand(-1, 1, states.shape[2])
+            return states.gather(1, last).squeeze(1)
+        if self.pooling == "max":
+            return states.masked_fill(~inside[:, :, None], -torch.inf).amax(1)
+        return (states * inside[:, :, None]).sum(1) / lengths[:, None]
+
+
+def _inside(tokens: Tokens, lengths: Lengths) -> tuple[Tensor, Tensor]:
+    """(word positions (1, t), bool (b, t): true on the words of a sentence, false behind its end)."""
+    time = torch.arange(tokens.shape[1], device=tokens.device)[None, :]
+    return time, time < lengths[:, None]
+
+
+class RecurrentEncoder(_PooledOverTime):
+    """v = M_T / |M_T|, the state after the last word (section 2.1), or the states pooled over time.
+
+    What lies behind a sentence's end cannot reach a state before it, and the reader from the right gets each
+    sentence turned around within its own length.
+    """
+
+    def __init__(self, config: TextConfig, vocabulary_size: int, embed_dim: int):
+        readers = 2 if config.bidirectional else 1
+        super().__init__(config, vocabulary_size, config.hidden * readers, embed_dim)
+        cell = {"peephole": PeepholeLSTM, "lstm": _lstm, "gru": _gru}[config.encoder]
+        self.readers = nn.ModuleList(cell(config.word_dim, config.hidden) for _ in range(readers))
+
+    def _read(self, tokens: Tokens, lengths: Lengths) -> Float[Tensor, "b h"]:
+        """The pooled states of all readers side by side."""
+        words = self.words(tokens)
+        time, inside = _inside(tokens, lengths)
+        pooled = []
+        for reader, turned in zip(self.readers, (False, True), strict=False):
+            read = words
+            if turned:
+                mirror = torch.where(inside, lengths[:, None] - 1 - time, time)
+                read = words.gather(1, mirror[:, :, None].expand_as(words))
+            pooled.append(self._pool(reader(read)[0], inside, lengths))
+        return torch.cat(pooled, 1)
+
+
+class ConvEncoder(_PooledOverTime):
+    """Every window of one, two and three words, seen through `hidden` filters each and pooled over time (Kim 2014).
+
+    No recurrence: a batch is three matrix products, several times faster to train than a recurrent encoder.
+    """
+
+    WIDTHS = (1, 2, 3)
+
+    def __init__(self, config: TextConfig, vocabulary_size: int, embed_dim: int):
+        super().__init__(config, vocabulary_size, config.hidden * len(self.WIDTHS), embed_dim)
+        self.filters = nn.ModuleList(nn.Linear(n * config.word_dim, config.hidden) for n in self.WIDTHS)
+
+    def _read(self, tokens: Tokens, lengths: Lengths) -> Float[Tensor, "b h"]:
+        words = self.words(tokens)
+        inside = _inside(tokens, lengths)[1]
+        words = words * inside[:, :, None]
+        padded = nn.functional.pad(words, (0, 0, 0, max(self.WIDTHS) - 1))  # a window may run over the end
+        pooled = []
+        for n, filters in zip(self.WIDTHS, self.filters, strict=True):
+            windows = torch.cat([padded[:, i : i + words.shape[1]] for i in range(n)], 2)
+            pooled.append(self._pool(nn.functional.gelu(filters(windows)), inside, lengths))
+        return torch.cat(pooled, 1)
+
+
+def _lstm(word_dim: int, hidden: int) -> nn.LSTM:
+    return nn.LSTM(word_dim, hidden, batch_first=True)
+
+
+def _gru(word_dim: int, hidden: int) -> nn.GRU:
+    return nn.GRU(word_dim, hidden, batch_first=True)
+
+
+class BagOfWordsEncoder(nn.Module):
+    """v = sum of word vectors, scaled to unit norm: the linear model of section 4 and the DeViSE-like row.
+
+    No bias and no nonlinearity, so that word vectors add up in the joint space.
+    """
+
+    def __init__(self, config: TextConfig, vocabulary_size: int, embed_dim: int):
+        super().__init__()
+        self.words = _Words(config, vocabulary_size)
+        same = config.word_dim == embed_dim
+        self.out = nn.Identity() if same else nn.Linear(config.word_dim, embed_dim, bias=False)
+
+    def forward(self, tokens: Tokens, lengths: Lengths) -> Unit:
+        return normalize(self.out(self.words(tokens).sum(1)).float(), dim=1)  # <pad> is the zero vector
+
+
+def make_text_encoder(config: TextConfig, vocabulary_size: int, embed_dim: int) -> nn.Module:
+    """The text encoder that `config` names."""
+    kind = {"bow": BagOfWordsEncoder, "conv": ConvEncoder}.get(config.encoder, RecurrentEncoder)
+    return kind(config, vocabulary_size, embed_dim)

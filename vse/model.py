@@ -1,0 +1,129 @@
+"""`VSE`: an image encoder and a sentence encoder that meet in one space, and how to use them on photos and text.
+
+Reads no run folder (see checkpoint.py) and trains nothing (see train.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vse.batches import pad
+from vse.encoders import ImageConfig, ImageEncoder, TextConfig, make_text_encoder
+from vse.errors import InputError
+from vse.image_features import FeatureExtractor
+from vse.vocabulary import PAD_ID, UNK_ID, Vocabulary
+
+
+@dataclass(frozen=True)
+class VSEConfig:
+    """The two encoders and their common space."""
+
+    embed_dim: int = 300  # D (section 3.1)
+    image: ImageConfig = field(default_factory=ImageConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    init_range: float = 0.08  # weights uniform in [-init_range, init_range] (supplement); 0 = PyTorch's own
+
+    def __post_init__(self):
+        if self.embed_dim < 1 or self.init_range < 0:
+            raise InputError("model.embed_dim must be 1 or more, model.init_range 0 or more")
+
+
+class VSE(nn.Module):
+    """One space for images and sentences; both encoders give unit vectors, a score is their dot product."""
+
+    def __init__(self, config: VSEConfig, vocabulary: Vocabulary, feature_dim: int, feature_info: dict | None = None):
+        super().__init__()
+        self.config, self.vocabulary = config, vocabulary
+        self.feature_dim, self.feature_info = feature_dim, feature_info or {}
+        self.image_encoder = ImageEncoder(config.image, feature_dim, config.embed_dim)
+        self.text_encoder = make_text_encoder(config.text, len(vocabulary), config.embed_dim)
+        if config.init_range:
+            for parameter in self.parameters():
+                nn.init.uniform_(parameter, -config.init_range, config.init_range)
+        self.image_encoder.start()
+        with torch.no_grad():
+            self.text_encoder.words.vectors.weight[PAD_ID] = 0.0
+        self._extractor: FeatureExtractor | None = None
+        self.fingerprint = ""  # set by `load`; tells caches of embeddings which weights made them
+
+    @property
+    def device(self) -> torch.device:
+        return self.image_encoder.W_I.weight.device
+
+    def set_word_vectors(self, vectors: dict[str, Float[np.ndarray, " w"]]) -> int:
+        """The number of vocabulary words whose vectors were set to the given ones (section 3.1: word2vec).
+
+        They are scaled so that their root mean square is that of the initial vectors, which keeps the other weights'
+        scale right. Words that the file lacks keep their random start.
+        """
+        weight = self.text_encoder.words.vectors.weight
+        ids = [i for i, token in enumerate(self.vocabulary.tokens) if token in vectors]
+        if not ids:
+            return 0
+        found = torch.from_numpy(np.stack([vectors[self.vocabulary.tokens[i]] for i in ids])).to(weight)
+        with torch.no_grad():
+            found *= weight[UNK_ID:].square().mean().sqrt() / found.square().mean().sqrt()
+            weight[ids] = found
+        return len(ids)
+
+    def encode_image(self, features: Float[Tensor, "b r f"]) -> Float[Tensor, "b d"]:
+        """Unit vectors of a batch of CNN features, differentiable."""
+        return self.image_encoder(features)
+
+    def encode_text(self, tokens: Tensor, lengths: Tensor) -> Float[Tensor, "b d"]:
+        """Unit vectors of a batch of padded sentences, differentiable."""
+        return self.text_encoder(tokens, lengths)
+
+    @torch.inference_mode()
+    def encode_images(
+        self, images: Sequence[str | Path] | np.ndarray, batch_size: int = 512
+    ) -> Float[np.ndarray, "n d"]:
+        """(N, D) float32 unit vectors of photos or of features (N, F), (N, R, F) or (N, V, R, F).
+
+        Several stored views of a photo become one vector: the mean of the views' vectors, scaled to unit norm.
+        Raises InputError for another feature dimension than the model was trained on and for unreadable photos.
+        """
+        if not isinstance(images, np.ndarray):
+            images = self._extract([Path(path) for path in images])
+        array = _as_views(images)
+        if array.shape[3] != self.feature_dim:
+            raise InputError(
+                f"features have {array.shape[3]} dimensions, the model was trained on {self.feature_dim}"
+                f" ({self.feature_info.get('encoder', 'a user matrix')}): extract them with the same encoder"
+            )
+        self.eval()
+        out = np.empty((len(array), self.config.embed_dim), np.float32)
+        for start in range(0, len(array), batch_size):
+            block = torch.from_numpy(np.ascontiguousarray(array[start : start + batch_size])).float().to(self.device)
+            embedded = self.encode_image(block.flatten(0, 1)).view(len(block), -1, self.config.embed_dim)
+            out[start : start + batch_size] = nn.functional.normalize(embedded.mean(1), dim=1).cpu().numpy()
+        return out
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 512) -> Float[np.ndarray, "m d"]:
+        """(M, D) float32 unit vectors of sentences; unknown words are read as <unk>."""
+        self.eval()
+        sentences = [self.vocabulary.encode(text) for text in texts]
+        out = np.empty((len(texts), self.config.embed_dim), np.float32)
+        by_length = np.argsort([len(s) for s in sentences], kind="stable")  # little padding in a batch
+        for rows in (by_length[i : i + batch_size] for i in range(0, len(texts), batch_size)):
+            tokens, lengths = pad([sentences[i] for i in rows])
+            out[rows] = self.encode_text(tokens.to(self.device), lengths.to(self.device)).cpu().numpy()
+        return out
+
+    def _extract(self, paths: list[Path]) -> np.ndarray:
+        if self._extractor is None:
+            self._extractor = FeatureExtractor.from_info(self.feature_info, device=str(self.device))
+        return self._extractor.extract_files(paths)
+
+
+def _as_views(array: np.ndarray) -> np.ndarray:
+    """(N, V, R, F) of (N, F), (N, R, F) or (N, V, R, F)."""
+    if array.ndim not in (2, 3, 4):
+        raise InputError(f"features of shape {array.shape}: expected (N, F), (N, regions, F) or (N, views, regions, F)")
+    return array.reshape(len(array), *([1] * (4 - array.ndim)), *array.shape[1:])

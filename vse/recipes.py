@@ -1,0 +1,36 @@
+"""The named recipes: functions that return a `TrainConfig`. What each reaches is in the README."""
+
+from collections.abc import Callable
+
+from vse.encoders import ImageConfig, TextConfig
+from vse.losses import LossConfig
+from vse.model import VSEConfig
+from vse.train import TrainConfig
+
+
+def paper() -> TrainConfig:
+    """Kiros et al. 2014: LSTM-300, ranking loss at margin 0.2, SGD from 1, batch 40; the defaults."""
+    return TrainConfig()
+
+
+def linear() -> TrainConfig:
+    """The DeViSE-like row and the model of the regularities (section 4): a sum of word vectors."""
+    return TrainConfig(
+        model=VSEConfig(embed_dim=300, init_range=0.0, text=TextConfig(encoder="bow")),
+        loss=LossConfig(name="infonce"),
+        epochs=8, batch_size=128, optimizer="adamw", learning_rate=1e-3, schedule="cosine", min_count=2,
+    )  # fmt: skip
+
+
+def best() -> TrainConfig:
+    """One model on frozen CNNs, whatever is best on Flickr8K dev."""
+    text = TextConfig(encoder="gru", hidden=512, bidirectional=True, pooling="max", dropout=0.2, length_groups=4)
+    return TrainConfig(
+        model=VSEConfig(embed_dim=1024, init_range=0.0, text=text, image=ImageConfig(dropout=0.1)),
+        loss=LossConfig(name="infonce"),
+        epochs=15, batch_size=128, optimizer="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=100,
+        weight_decay=1e-4, average=0.995, min_count=2, precision="bfloat16",
+    )  # fmt: skip
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {"paper": paper, "linear": linear, "best": best}

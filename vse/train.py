@@ -1,0 +1,287 @@
+"""The training loop of the encoder (sections 2.2 and 3.1, supplement): visible, resumable, the same bits again.
+
+What an epoch does is a pure function of (config, seed, epoch, state before it): a run that was killed goes on from
+its last whole epoch to the weights that an uninterrupted run would have.
+"""
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from vse import checkpoint, distributed
+from vse.batches import TrainingSet
+from vse.datasets import Dataset
+from vse.errors import InputError
+from vse.evaluate import Row, evaluate
+from vse.image_features import Features
+from vse.losses import LossConfig, RankingLoss, make_objective
+from vse.model import VSE, VSEConfig
+from vse.vocabulary import Vocabulary
+from vse.word_vectors import read_word_vectors
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides the weights, apart from data and seed; the defaults are the paper's."""
+
+    model: VSEConfig = field(default_factory=VSEConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    epochs: int = 15  # open in the paper; chosen on Flickr8K dev
+    batch_size: int = 40  # pairs (supplement: 40 on Flickr8K, 100 on Flickr30K)
+    optimizer: str = "sgd"  # "sgd" without momentum (supplement), "adam", "adamw"
+    learning_rate: float = 1.0  # at the start (supplement)
+    schedule: str = "exponential"  # "exponential" (supplement), "cosine" (to 0), "constant"
+    decay: float = 0.8  # of "exponential": factor an epoch (open in the paper; chosen on Flickr8K dev)
+    warmup_steps: int = 0  # steps of linear rise to the learning rate
+    weight_decay: float = 0.0  # of "adamw"
+    gradient_norm: float = 2.0  # gradients are clipped to it; 0 = never
+    average: float = 0.0  # decay of the running mean of the weights that is evaluated and kept, a step; 0 = none
+    min_count: int = 1  # a word enters the vocabulary when training captions have it as often
+    precision: str = "float32"  # of the encoders' products: "float32", "bfloat16" (autocast)
+
+    def __post_init__(self):
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} = {getattr(self, name)!r}: expected {' or '.join(allowed)}")
+        if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0 or self.min_count < 1:
+            raise InputError("epochs and min_count must be 1 or more, batch_size 2 or more, learning_rate positive")
+        if not 0 <= self.average < 1:
+            raise InputError(f"average = {self.average}: expected a decay in [0, 1), 0 for no averaging")
+
+
+_CHOICES = {
+    "optimizer": ("sgd", "adam", "adamw"),
+    "schedule": ("exponential", "cosine", "constant"),
+    "precision": ("float32", "bfloat16"),
+}
+
+
+def train(
+    config: TrainConfig,
+    dataset: Dataset,
+    features: Features,
+    out: Path,
+    *,
+    seed: int = 0,
+    word_vectors: Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    stop_after: int | None = None,
+) -> Row:
+    """The dev row of the best epoch's model, which `vse.load(out)` then gives.
+
+    `resume` goes on where a killed run with the same settings stopped, also when nothing had been saved yet;
+    `stop_after` ends the call after that many epochs in all, as a kill between two epochs would.
+    Raises InputError for a run folder that is in use or was made with other settings or data.
+    """
+    rank, ranks, torch_device = distributed.start(device)
+    if config.batch_size < 2 * ranks:
+        raise InputError(f"batch_size {config.batch_size}: {ranks} processes need {2 * ranks} or more")
+    settings = {
+        "train": dataclasses.asdict(config), "seed": seed, "data": dataset.name,
+        "data_fingerprint": dataset.fingerprint(), "word_vectors": word_vectors.name if word_vectors else None,
+    }  # fmt: skip
+    _claim(out, settings, resume)
+    with torch.random.fork_rng(devices=[torch_device] if torch_device.type == "cuda" else []):
+        training = _Training(config, dataset, features, out, seed, word_vectors, torch_device, rank, ranks, settings)
+        return training.run(stop_after)
+
+
+def _claim(out: Path, settings: dict, resume: bool) -> None:
+    """Sees that the run folder is free, or holds the same run and is to be resumed."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not any(out.iterdir()):
+        return
+    if not resume:
+        raise InputError(f"{out}: not empty; give another --out, or --resume to go on with the run in it")
+    if (out / checkpoint.CONFIG).is_file():
+        before = checkpoint.read_config(out)
+        for key, value in settings.items():
+            if before.get(key) != json.loads(json.dumps(value)):
+                raise InputError(f"{out}: was trained with another {key}; repeat the same command, or give another --out")
+
+
+class _Training:
+    """The state of one run: model, objective, optimizer, running mean, and what is best so far."""
+
+    def __init__(self, config, dataset, features, out, seed, word_vectors, device, rank, ranks, settings):
+        self.config, self.features, self.out, self.seed = config, features, out, seed
+        self.device, self.rank, self.ranks, self.settings = device, rank, ranks, settings
+        train_split, self.dev = dataset.split("train"), dataset.split("dev")
+        torch.manual_seed(seed)
+        vocabulary = Vocabulary.from_captions(train_split.captions, config.min_count)
+        self.data = TrainingSet(train_split, features, vocabulary, device)
+        if not self.data.steps(config.batch_size):
+            raise InputError(f"{dataset.name}: {len(self.data)} training captions are too few to contrast")
+        self.model = VSE(config.model, vocabulary, features.array.shape[3], features.info)
+        if word_vectors:
+            found = self.model.set_word_vectors(read_word_vectors(word_vectors, vocabulary.ids))
+            self._say(f"word vectors: {found} of {len(vocabulary)} words")
+        self.model.to(device)
+        self.draws = torch.Generator()  # contrastive items: the same on every rank
+        self.objective = make_objective(config.loss, self.draws).to(device)
+        # "hardest" from a random start collapses (VSE++, section 4): first the sum over all.
+        self.first_objective = RankingLoss(config.loss.margin)
+        self.parameters = {f"model.{n}": p for n, p in self.model.named_parameters() if p.requires_grad}
+        self.parameters |= {f"objective.{n}": p for n, p in self.objective.named_parameters() if p.requires_grad}
+        self.optimizer = _make_optimizer(config, list(self.parameters.values()))
+        self.mean = VSE(config.model, vocabulary, self.model.feature_dim, features.info).to(device)
+        self.mean.load_state_dict(self.model.state_dict())
+        self.epoch, self.best_rsum, self.best_epoch = 0, -1.0, 0
+
+    def run(self, stop_after: int | None) -> Row:
+        self._restore()
+        log = SummaryWriter(self.out / "tensorboard") if self.rank == 0 else None
+        while self.epoch < self.config.epochs and (stop_after is None or self.epoch < stop_after):
+            start = time.perf_counter()
+            loss = self._train_epoch()
+            seconds = time.perf_counter() - start
+            row = evaluate([self._kept()], self.dev, [self.features], bootstrap=0)
+            self.epoch += 1
+            if self.rank == 0:
+                self._record(loss, seconds, row, log)
+        if log:
+            log.close()
+        return self._finish()
+
+    def _train_epoch(self) -> float:
+        """The mean loss of one epoch over all training captions."""
+        config, steps = self.config, self.data.steps(self.config.batch_size)
+        torch.manual_seed(_mix(self.seed, self.epoch, self.rank))  # dropout
+        self.draws.manual_seed(_mix(self.seed, self.epoch, 0))
+        objective = self.first_objective if self.epoch < config.loss.warmup_epochs else self.objective
+        self.model.train()
+        total = torch.zeros((), device=self.device)
+        bar = tqdm(total=steps, desc=f"epoch {self.epoch + 1}/{config.epochs}", unit="step", leave=False,
+                   disable=None if self.rank == 0 else True)  # fmt: skip
+        for step, batch in enumerate(self.data.epoch(config.batch_size, self.seed, self.epoch, self.rank, self.ranks)):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                images = self.model.encode_image(batch.features)
+                captions = self.model.encode_text(batch.tokens, batch.lengths)
+            total_rows = len(batch.image_ids)
+            images = distributed.gather_rows(images, total_rows, self.rank, self.ranks)
+            captions = distributed.gather_rows(captions, total_rows, self.rank, self.ranks)
+            loss = objective(images, captions, batch.same_image)
+            self.optimizer.zero_grad()
+            loss.backward()
+            distributed.add_gradients(self.model.parameters(), self.objective.parameters(), self.ranks)
+            if config.gradient_norm:
+                nn.utils.clip_grad_norm_(self.parameters.values(), config.gradient_norm)
+            self._set_rate(self.epoch * steps + step, steps)
+            self.optimizer.step()
+            self._average(self.epoch * steps + step)
+            total += loss.detach()
+            bar.update()
+        bar.close()
+        return total.item() / steps
+
+    def _set_rate(self, step: int, steps: int) -> None:
+        config, progress = self.config, step / (self.config.epochs * steps)
+        rate = {
+            "exponential": config.decay ** (step // steps),
+            "cosine": 0.5 * (1 + np.cos(np.pi * progress)),
+            "constant": 1.0,
+        }[config.schedule]
+        rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * rate * rise
+
+    def _average(self, step: int) -> None:
+        if not self.config.average:
+            return
+        # A mean over few steps at first: the random start must not linger in it.
+        weight = 1 - min(self.config.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.mean.parameters()), list(self.model.parameters()), weight)
+
+    def _kept(self) -> VSE:
+        """The model that is evaluated and kept: the running mean of the weights where there is one."""
+        return self.mean if self.config.average else self.model
+
+    def _record(self, loss: float, seconds: float, row: Row, log: SummaryWriter) -> None:
+        """Terminal, metrics.jsonl, TensorBoard; the checkpoint last, so that a kill before it repeats the epoch."""
+        line = {"epoch": self.epoch, "loss": loss, "seconds": seconds, "captions_per_s": len(self.data) / seconds,
+                "learning_rate": self.optimizer.param_groups[0]["lr"], "dev": row.as_dict()}  # fmt: skip
+        self._say(f"epoch {self.epoch:3d}  loss {loss:7.4f}  dev {row.summary()}"
+                  f"  {seconds:.0f} s, {len(self.data) / seconds:.0f} captions/s")  # fmt: skip
+        path = self.out / "metrics.jsonl"
+        kept = path.read_text().splitlines()[: self.epoch - 1] if path.exists() else []
+        text = "\n".join([*kept, json.dumps(line)]) + "\n"
+        checkpoint.write_atomically(path, lambda p: p.write_text(text))
+        log.add_scalar("train/loss", loss, self.epoch)
+        for direction, recall in (("i2t", row.i2t), ("t2i", row.t2i)):
+            for name, value in dataclasses.asdict(recall).items():
+                log.add_scalar(f"dev/{direction}_{name}", value, self.epoch)
+        log.add_scalar("dev/rsum", row.rsum, self.epoch)
+        if row.rsum > self.best_rsum:
+            self.best_rsum, self.best_epoch = row.rsum, self.epoch
+            checkpoint.save_run(self.out, self._kept(), self.settings)
+        self._save()
+
+    def _save(self) -> None:
+        tensors = {f"model/{n}": t for n, t in self.model.state_dict().items()}
+        tensors |= {f"objective/{n}": t for n, t in self.objective.state_dict().items()}
+        tensors |= {f"mean/{n}": t for n, t in self.mean.state_dict().items()} if self.config.average else {}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer/{name}/{key}"] = value
+        counters = {"epoch": self.epoch, "best_rsum": self.best_rsum, "best_epoch": self.best_epoch}
+        checkpoint.save_resume(self.out, tensors, counters)
+
+    def _restore(self) -> None:
+        saved = checkpoint.load_resume(self.out)
+        if saved is None:
+            finished = self.out / "metrics.json"
+            if finished.is_file():
+                self.epoch = self.config.epochs
+            return
+        tensors, counters = saved
+        part = {k: {} for k in ("model", "objective", "mean", "optimizer")}
+        for name, tensor in tensors.items():
+            head, rest = name.split("/", 1)
+            part[head][rest] = tensor.to(self.device)
+        self.model.load_state_dict(part["model"])
+        self.objective.load_state_dict(part["objective"])
+        if self.config.average:
+            self.mean.load_state_dict(part["mean"])
+        for name, tensor in part["optimizer"].items():
+            parameter, key = name.rsplit("/", 1)
+            # Adam's step counter lives on the CPU, whatever the device
+            self.optimizer.state[self.parameters[parameter]][key] = tensor.cpu() if key == "step" else tensor
+        self.epoch, self.best_rsum, self.best_epoch = (counters[k] for k in ("epoch", "best_rsum", "best_epoch"))
+        self._say(f"resumed after epoch {self.epoch}")
+
+    def _finish(self) -> Row:
+        """Writes metrics.json of the best epoch; a finished run keeps no resume state."""
+        best = checkpoint.load(self.out, str(self.device))
+        row = evaluate([best], self.dev, [self.features])
+        if self.rank == 0 and self.epoch >= self.config.epochs and (self.out / checkpoint.RESUME).is_file():
+            summary = {"best_epoch": self.best_epoch, "dev": row.as_dict()}
+            checkpoint.write_json(self.out / "metrics.json", summary)
+            (self.out / checkpoint.RESUME).unlink()
+        return row
+
+    def _say(self, text: str) -> None:
+        if self.rank == 0:
+            tqdm.write(text)
+
+
+def _make_optimizer(config: TrainConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, config.learning_rate)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, config.learning_rate)
+    return torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _mix(*numbers: int) -> int:
+    """One seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
