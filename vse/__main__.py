@@ -106,6 +106,7 @@ def train_command(defaults: TrainConfig):
         recipe: Literal["paper", "linear", "best"] = "paper",
         seed: int = 0,
         word_vectors: Path | None = None,
+        extra_text: str | None = None,
         resume: bool = False,
         device: str = "auto",
         images: Images = None,
@@ -116,6 +117,8 @@ def train_command(defaults: TrainConfig):
             out: run folder, empty or new.
             recipe: named settings; every option below changes one of them.
             word_vectors: word2vec (.bin, .txt) or GloVe file that the word vectors start from.
+            extra_text: a data set whose captions alone are used (see --extra-pairs); photos of DATA's dev and test
+                splits are left out of it by photo id.
             resume: go on with the same command after a kill.
             device: auto, cpu, cuda or cuda:N; several processes through torchrun.
         """
@@ -123,9 +126,10 @@ def train_command(defaults: TrainConfig):
         from vse.evaluate import HEADER
         from vse.train import train
 
+        dataset = read_dataset(data, images)
         row = train(
-            config, read_dataset(data, images), _open_features(features), out,
-            seed=seed, word_vectors=word_vectors, resume=resume, device=device,
+            config, dataset, _open_features(features), out,
+            seed=seed, word_vectors=word_vectors, extra_text=_extra_text(extra_text, dataset), resume=resume, device=device,
         )  # fmt: skip
         print(_table([list(HEADER), ["dev, best epoch", *row.cells()]]))
         print(f"{out}: done; next: vse evaluate {out} {data} --features {' '.join(map(str, features))}")
@@ -230,6 +234,17 @@ def _open_features(paths: Sequence[Path], scales: list[float] | None = None):
     return combine_features([open_features(path) for path in paths], scales)
 
 
+def _extra_text(data: str | None, dataset):
+    """The captions of `data` without the photos that `dataset` evaluates on; says how many were left out."""
+    from vse.datasets import read_dataset, without_evaluated
+
+    if data is None:
+        return None
+    kept, left_out = without_evaluated(read_dataset(data), dataset)
+    print(f"extra text: {len(kept.captions)} captions; {left_out} images left out: dev or test photos of {dataset.name}")
+    return kept
+
+
 def _table(rows: list[list[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [[c.rjust(w) for c, w in zip(row, widths, strict=True)] for row in rows]
@@ -242,8 +257,10 @@ def _json_line(hit) -> str:
 
 def _parse(argv: Sequence[str]) -> Callable[[], None]:
     """The call that the arguments ask for. Raises InputError for arguments that do not fit."""
-    recipe = next((b for a, b in zip(argv, argv[1:], strict=False) if a == "--recipe"), "paper")
-    commands = COMMANDS | {"train": train_command(RECIPES.get(recipe, RECIPES["paper"])())}
+    words = [word for arg in argv for word in (arg.split("=", 1) if arg.startswith("--recipe=") else [arg])]
+    recipes = [b for a, b in zip(words, words[1:], strict=False) if a == "--recipe"] or ["paper"]
+    # the last one counts, as for every option; a wrong name is refused below
+    commands = COMMANDS | {"train": train_command(RECIPES.get(recipes[-1], RECIPES["paper"])())}
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -253,9 +270,17 @@ def _parse(argv: Sequence[str]) -> Callable[[], None]:
     except SystemExit as stop:
         if not stop.code:
             raise
-        # tyro draws a box with the error as its title and again inside; one line of it is enough
-        lines = [re.sub(r"[^\x20-\x7e]+", "", line).strip() for line in said.getvalue().splitlines()]
-        raise InputError(" ".join(line for line in lines[1:] if line) or "see vse --help") from None
+        help_of = f"vse {argv[0]} --help" if argv and argv[0] in commands else "vse --help"
+        raise InputError(f"{_unboxed(said.getvalue())}; see {help_of}") from None
+
+
+def _unboxed(box: str) -> str:
+    """The text of an error that tyro drew in a box, without frame, rules, title and its own hints at the help."""
+    lines = [line.strip("│| ") for line in box.splitlines()[1:]]
+    hints = ("For full helptext", "Argument helptext", "in vse", "vse ")
+    kept = [line for line in lines if re.search(r"\w", line) and not line.startswith(hints)]
+    text = " ".join(kept).rstrip(".").replace(" Perhaps you meant:", "; perhaps you meant:")
+    return re.sub(r"__tyro\S*?\.config\.?", "", text)
 
 
 def _bound(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:

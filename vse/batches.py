@@ -12,6 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vse.datasets import Dataset
+from vse.errors import InputError
+from vse.errors import InputError
 from vse.image_features import Features
 from vse.vocabulary import PAD_ID, Vocabulary
 
@@ -31,6 +33,10 @@ class Batch:
         return self.image_ids[:, None] == self.image_ids[None, :]
 
 
+# Two batches of padded sentences, (tokens, lengths) each; row b of both tells of one image.
+TextPair = tuple[tuple[Tensor, Tensor], ...]
+
+
 def pad(sentences: list[list[int]]) -> tuple[Int[Tensor, "b t"], Int[Tensor, " b"]]:
     """(tokens padded with <pad> to the longest, lengths)."""
     lengths = torch.tensor([len(s) for s in sentences])
@@ -40,11 +46,52 @@ def pad(sentences: list[list[int]]) -> tuple[Int[Tensor, "b t"], Int[Tensor, " b
     return tokens, lengths
 
 
+class TextPairs:
+    """Captions without photos, for the sentence encoder alone: two captions of one image are a pair."""
+
+    def __init__(self, dataset: Dataset, vocabulary: Vocabulary, device: torch.device):
+        """Images with fewer than two captions are left out. Raises InputError when none is left."""
+        tokens, lengths = pad([vocabulary.encode(caption) for caption in dataset.captions])
+        self.tokens, self.lengths = tokens.to(device), lengths.to(device)
+        self._lengths = lengths.numpy()
+        self._by_image = np.argsort(dataset.image_of_caption, kind="stable")
+        counts = np.bincount(dataset.image_of_caption, minlength=len(dataset.images))
+        starts = np.cumsum(counts) - counts
+        self._starts, self._counts = starts[counts > 1], counts[counts > 1]
+        if not len(self._counts):
+            raise InputError(f"{dataset.name}: no image has two captions; expected pairs of captions of one image")
+
+    def __len__(self) -> int:
+        """The number of images that have two captions or more."""
+        return len(self._counts)
+
+    def epoch(
+        self, pairs: int, steps: int, seed: int, epoch: int, rank: int = 0, ranks: int = 1
+    ) -> Iterator[TextPair]:
+        """`steps` batches of `pairs` different images, two captions each; a pure function of (seed, epoch).
+
+        Each rank gets its share, rows rank::ranks.
+        """
+        draw = np.random.default_rng((seed, epoch, 1))
+        for _ in range(steps):
+            images = draw.choice(len(self), min(pairs, len(self)), replace=False)
+            starts, counts = self._starts[images], self._counts[images]
+            first = draw.integers(counts)
+            second = (first + draw.integers(1, counts)) % counts
+            yield tuple(self._sentences(self._by_image[starts + which][rank::ranks]) for which in (first, second))
+
+    def _sentences(self, rows: Int[np.ndarray, " b"]) -> tuple[Tensor, Tensor]:
+        index = torch.from_numpy(rows).to(self.tokens.device)
+        return self.tokens[index, : self._lengths[rows].max()], self.lengths[index]
+
+
 class TrainingSet:
     """A split in memory, on the training device: features (float16, as stored), token ids, ownership."""
 
     def __init__(self, dataset: Dataset, features: Features, vocabulary: Vocabulary, device: torch.device):
-        """`dataset` is one split. Raises InputError when a photo has no row in `features`."""
+        """`dataset` is one split. Raises InputError without captions, or when a photo has no row in `features`."""
+        if not dataset.captions:
+            raise InputError(f"{dataset.name}: no training captions; a folder of photos alone cannot be learned from")
         self.features = torch.from_numpy(features.take(dataset.images)).to(device)  # (N, V, R, F)
         self.image_of_caption = torch.from_numpy(dataset.image_of_caption).to(device)
         tokens, lengths = pad([vocabulary.encode(caption) for caption in dataset.captions])
@@ -69,7 +116,9 @@ class TrainingSet:
         views = draw.integers(self.features.shape[1], size=len(self))  # a stored crop for each pair
         for start in range(0, self.steps(batch_size) * batch_size, batch_size):
             captions, view = order[start : start + batch_size], views[start : start + batch_size]
-            batch = self.batch(captions[rank::ranks], view[rank::ranks])
+            # With fewer pairs than ranks a rank without a row takes one that `gather_rows` cuts off again.
+            mine = slice(rank, None, ranks) if rank < len(captions) else slice(0, 1)
+            batch = self.batch(captions[mine], view[mine])
             yield replace(batch, image_ids=self.image_of_caption[torch.from_numpy(captions)])
 
     def batch(self, captions: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> Batch:

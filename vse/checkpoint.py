@@ -59,8 +59,10 @@ def read_json(path: Path) -> dict:
     return value
 
 
-def config_from_dict(kind: type, values: dict, where: str = "config"):
-    """A dataclass `kind` from the dictionary `dataclasses.asdict` made of it; unknown keys raise InputError."""
+def config_from_dict(kind: type, values: object, where: str = "config"):
+    """A dataclass `kind` from the dictionary `dataclasses.asdict` made of it; anything else raises InputError."""
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: expected a JSON object, found {values!r}")
     types = typing.get_type_hints(kind)
     unknown = sorted(set(values) - set(types))
     if unknown:
@@ -69,7 +71,10 @@ def config_from_dict(kind: type, values: dict, where: str = "config"):
         key: config_from_dict(types[key], value, f"{where}.{key}") if dataclasses.is_dataclass(types[key]) else value
         for key, value in values.items()
     }
-    return kind(**nested)
+    try:
+        return kind(**nested)
+    except (InputError, TypeError) as error:
+        raise InputError(f"{where}: {str(error).splitlines()[0]}") from None
 
 
 def save_run(out: Path, model: VSE, extra: dict) -> None:

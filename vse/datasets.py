@@ -247,3 +247,9 @@ def without_photos(dataset: Dataset, photo_ids: Collection[str]) -> tuple[Datase
     left_out = set(photo_ids)
     mask = np.array([photo_id(name) not in left_out for name in dataset.images], dtype=bool)
     return dataset.select(mask), int((~mask).sum())
+
+
+def without_evaluated(text: Dataset, dataset: Dataset) -> tuple[Dataset, int]:
+    """`text` without the dev and test photos of `dataset`, by photo id, and how many images those were."""
+    evaluated = zip(dataset.images, dataset.split_of_image, strict=True)
+    return without_photos(text, {photo_id(name) for name, split in evaluated if split in ("dev", "test")})

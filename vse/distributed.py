@@ -34,6 +34,12 @@ def start(device: str) -> tuple[int, int, torch.device]:
     return dist.get_rank(), ranks, torch.device(device)
 
 
+def wait(ranks: int) -> None:
+    """Returns when every rank is here: what one has looked at or written, all may go by."""
+    if ranks > 1:
+        dist.barrier()
+
+
 def gather_rows(
     rows: Float[Tensor, "share d"], total: int, rank: int, ranks: int
 ) -> Float[Tensor, "total d"]:

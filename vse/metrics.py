@@ -25,9 +25,9 @@ def i2t_ranks(
 ) -> Int[np.ndarray, " q"]:
     """Image annotation: for each image, the 1-based rank of the best of its captions among all captions.
 
-    Ties count against the model: rank = 1 + number of wrong captions that do not score less than the best right
-    one by more than `tie` (a NaN does not). Row r belongs to image `first_image + r`; images without captions have
-    no rank.
+    Ties count against the model: rank = 1 + number of wrong captions that do not score less than the best
+    right one by more than `tie` (a NaN does not). Row r belongs to image `first_image + r`; images without
+    captions have no rank.
     """
     image = np.arange(first_image, first_image + len(scores))
     order = np.argsort(image_of_caption, kind="stable")

@@ -59,13 +59,18 @@ class VSE(nn.Module):
         """The number of vocabulary words whose vectors were set to the given ones (section 3.1: word2vec).
 
         They are scaled so that their root mean square is that of the initial vectors, which keeps the other weights'
-        scale right. Words that the file lacks keep their random start.
+        scale right. Words that the file lacks keep their random start. Raises InputError for another dimension.
         """
         weight = self.text_encoder.words.vectors.weight
-        ids = [i for i, token in enumerate(self.vocabulary.tokens) if token in vectors]
+        ids = [i for i, token in enumerate(self.vocabulary.tokens) if token in vectors and i != PAD_ID]
         if not ids:
             return 0
         found = torch.from_numpy(np.stack([vectors[self.vocabulary.tokens[i]] for i in ids])).to(weight)
+        if found.shape[1] != weight.shape[1] or not found.isfinite().all() or not found.any():
+            raise InputError(
+                f"word vectors of {found.shape[1]} numbers: expected {weight.shape[1]}, finite, not all 0;"
+                f" give another file, or set text.word_dim = {found.shape[1]}"
+            )
         with torch.no_grad():
             found *= weight[UNK_ID:].square().mean().sqrt() / found.square().mean().sqrt()
             weight[ids] = found
@@ -88,6 +93,8 @@ class VSE(nn.Module):
         Several stored views of a photo become one vector: the mean of the views' vectors, scaled to unit norm.
         Raises InputError for another feature dimension than the model was trained on and for unreadable photos.
         """
+        if isinstance(images, (str, Path)):
+            raise InputError(f"encode_images({str(images)!r}): expected a list of photos; put it in one")
         if not isinstance(images, np.ndarray):
             images = self._extract([Path(path) for path in images])
         array = _as_views(images)
@@ -107,6 +114,8 @@ class VSE(nn.Module):
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str], batch_size: int = 512) -> Float[np.ndarray, "m d"]:
         """(M, D) float32 unit vectors of sentences; unknown words are read as <unk>."""
+        if isinstance(texts, str):  # it would be read letter by letter
+            raise InputError(f"encode_texts({texts!r}): expected a list of sentences; put it in one")
         self.eval()
         sentences = [self.vocabulary.encode(text) for text in texts]
         out = np.empty((len(texts), self.config.embed_dim), np.float32)

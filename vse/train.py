@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from vse import checkpoint, distributed
-from vse.batches import TrainingSet
+from vse.batches import TextPair, TextPairs, TrainingSet
 from vse.datasets import Dataset
 from vse.errors import InputError
 from vse.evaluate import Row, evaluate
@@ -43,6 +43,7 @@ class TrainConfig:
     warmup_steps: int = 0  # steps of linear rise to the learning rate
     weight_decay: float = 0.0  # of "adamw"
     gradient_norm: float = 2.0  # gradients are clipped to it; 0 = never
+    extra_pairs: int = 0  # pairs of captions of one image a step, from the extra text; 0 = none
     average: float = 0.0  # decay of the running mean of the weights that is evaluated and kept, a step; 0 = none
     min_count: int = 1  # a word enters the vocabulary when training captions have it as often
     precision: str = "float32"  # of the encoders' products: "float32", "bfloat16" (autocast)
@@ -72,12 +73,15 @@ def train(
     *,
     seed: int = 0,
     word_vectors: Path | None = None,
+    extra_text: Dataset | None = None,
     resume: bool = False,
     device: str = "auto",
     stop_after: int | None = None,
 ) -> Row:
     """The dev row of the best epoch's model, which `vse.load(out)` then gives.
 
+    `extra_text`: captions without photos; `config.extra_pairs` pairs of them a step pull the sentence encoder
+    together by the same objective, and their words enter the vocabulary.
     `resume` goes on where a killed run with the same settings stopped, also when nothing had been saved yet;
     `stop_after` ends the call after that many epochs in all, as a kill between two epochs would.
     Raises InputError for a run folder that is in use or was made with other settings or data.
@@ -88,10 +92,15 @@ def train(
     settings = {
         "train": dataclasses.asdict(config), "seed": seed, "data": dataset.name,
         "data_fingerprint": dataset.fingerprint(), "word_vectors": word_vectors.name if word_vectors else None,
+        "extra_text": extra_text.fingerprint() if extra_text else None,
+        "features": [*features.array.shape[1:], features.info.get("encoder")],
     }  # fmt: skip
     _claim(out, settings, resume)
+    distributed.wait(ranks)  # all have looked at the folder before the first one writes
     with torch.random.fork_rng(devices=[torch_device] if torch_device.type == "cuda" else []):
-        training = _Training(config, dataset, features, out, seed, word_vectors, torch_device, rank, ranks, settings)
+        training = _Training(
+            config, dataset, features, out, seed, word_vectors, extra_text, torch_device, rank, ranks, settings
+        )
         return training.run(stop_after)
 
 
@@ -106,18 +115,20 @@ def _claim(out: Path, settings: dict, resume: bool) -> None:
         before = checkpoint.read_config(out)
         for key, value in settings.items():
             if before.get(key) != json.loads(json.dumps(value)):
-                raise InputError(f"{out}: was trained with another {key}; repeat the same command, or give another --out")
+                raise InputError(f"{out}: was trained with another {key}; repeat its command, or give another --out")
 
 
 class _Training:
     """The state of one run: model, objective, optimizer, running mean, and what is best so far."""
 
-    def __init__(self, config, dataset, features, out, seed, word_vectors, device, rank, ranks, settings):
+    def __init__(self, config, dataset, features, out, seed, word_vectors, extra_text, device, rank, ranks, settings):
         self.config, self.features, self.out, self.seed = config, features, out, seed
         self.device, self.rank, self.ranks, self.settings = device, rank, ranks, settings
         train_split, self.dev = dataset.split("train"), dataset.split("dev")
         torch.manual_seed(seed)
-        vocabulary = Vocabulary.from_captions(train_split.captions, config.min_count)
+        text = train_split.captions + (extra_text.captions if extra_text else ())
+        vocabulary = Vocabulary.from_captions(text, config.min_count)
+        self.pairs = TextPairs(extra_text, vocabulary, device) if extra_text and config.extra_pairs else None
         self.data = TrainingSet(train_split, features, vocabulary, device)
         if not self.data.steps(config.batch_size):
             raise InputError(f"{dataset.name}: {len(self.data)} training captions are too few to contrast")
@@ -162,14 +173,16 @@ class _Training:
         total = torch.zeros((), device=self.device)
         bar = tqdm(total=steps, desc=f"epoch {self.epoch + 1}/{config.epochs}", unit="step", leave=False,
                    disable=None if self.rank == 0 else True)  # fmt: skip
-        for step, batch in enumerate(self.data.epoch(config.batch_size, self.seed, self.epoch, self.rank, self.ranks)):
+        place = (self.seed, self.epoch, self.rank, self.ranks)
+        extra = self.pairs.epoch(config.extra_pairs, steps, *place) if self.pairs else None
+        for step, batch in enumerate(self.data.epoch(config.batch_size, *place)):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 images = self.model.encode_image(batch.features)
                 captions = self.model.encode_text(batch.tokens, batch.lengths)
-            total_rows = len(batch.image_ids)
-            images = distributed.gather_rows(images, total_rows, self.rank, self.ranks)
-            captions = distributed.gather_rows(captions, total_rows, self.rank, self.ranks)
-            loss = objective(images, captions, batch.same_image)
+            rows = len(batch.image_ids)
+            loss = objective(self._gather(images, rows), self._gather(captions, rows), batch.same_image)
+            if extra:
+                loss = loss + self._text_loss(objective, next(extra))
             self.optimizer.zero_grad()
             loss.backward()
             distributed.add_gradients(self.model.parameters(), self.objective.parameters(), self.ranks)
@@ -182,6 +195,17 @@ class _Training:
             bar.update()
         bar.close()
         return total.item() / steps
+
+    def _text_loss(self, objective: nn.Module, pair: TextPair) -> torch.Tensor:
+        """The objective between two captions of each image, one in the image's place."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            first, second = (self.model.encode_text(*sentences) for sentences in pair)
+        rows = min(self.config.extra_pairs, len(self.pairs))
+        same = torch.eye(rows, dtype=torch.bool, device=self.device)
+        return objective(self._gather(first, rows), self._gather(second, rows), same)
+
+    def _gather(self, share: torch.Tensor, rows: int) -> torch.Tensor:
+        return distributed.gather_rows(share, rows, self.rank, self.ranks)
 
     def _set_rate(self, step: int, steps: int) -> None:
         config, progress = self.config, step / (self.config.epochs * steps)
@@ -261,6 +285,7 @@ class _Training:
 
     def _finish(self) -> Row:
         """Writes metrics.json of the best epoch; a finished run keeps no resume state."""
+        distributed.wait(self.ranks)  # the first one has written
         best = checkpoint.load(self.out, str(self.device))
         row = evaluate([best], self.dev, [self.features])
         if self.rank == 0 and self.epoch >= self.config.epochs and (self.out / checkpoint.RESUME).is_file():

@@ -23,8 +23,9 @@ def read_word_vectors(path: Path, wanted: Container[str]) -> dict[str, np.ndarra
         try:
             if header and path.suffix == ".bin":
                 return _read_binary(handle, int(first[0]), int(first[1]), wanted)
-            if not header:
-                handle.seek(0)
+            if header:
+                return _read_text(handle, wanted, int(first[0]), int(first[1]))
+            handle.seek(0)
             return _read_text(handle, wanted)
         except (ValueError, EOFError) as error:
             raise InputError(f"{path}: not a whole word2vec or GloVe file ({error})") from None
@@ -45,14 +46,18 @@ def _read_binary(handle, words: int, dim: int, wanted: Container[str]) -> dict[s
     return vectors
 
 
-def _read_text(handle, wanted: Container[str]) -> dict[str, np.ndarray]:
+def _read_text(handle, wanted: Container[str], words: int = 0, dim: int = 0) -> dict[str, np.ndarray]:
+    """`words` and `dim` are those of the header, 0 where there is none."""
     vectors: dict[str, np.ndarray] = {}
-    dim = 0
+    number = 0
     for number, line in enumerate(handle, 1):
         fields = line.decode("utf-8", errors="replace").rstrip().split(" ")
         dim = dim or len(fields) - 1
-        if len(fields) != dim + 1 or dim < 2:
+        if len(fields) < dim + 1 or dim < 2:
             raise ValueError(f"line {number} has {len(fields) - 1} numbers, expected {max(dim, 2)}")
-        if fields[0] in wanted and fields[0] not in vectors:
-            vectors[fields[0]] = np.array(fields[1:], dtype=np.float32)
+        word = " ".join(fields[:-dim])  # GloVe's largest file has words like ". . ."
+        if word in wanted and word not in vectors:
+            vectors[word] = np.array(fields[-dim:], dtype=np.float32)
+    if number < max(words, 1):
+        raise EOFError(f"ends after word {number} of {max(words, 1)}")
     return vectors

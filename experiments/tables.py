@@ -1,0 +1,99 @@
+"""Renders results/*.json as the README's tables: `python -m experiments.tables` rewrites them, `--check` compares.
+
+A table stands in the README between `<!-- table NAME -->` and `<!-- end -->`; nothing else of it is touched.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from experiments import RESULTS, paper
+
+README = Path(__file__).parent.parent / "README.md"
+_SLOT = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_COLUMNS = ("r1", "r5", "r10", "med_r")
+
+
+def result(name: str) -> dict:
+    """The committed result NAME."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def results(prefix: str = "") -> list[dict]:
+    """All committed results whose names start with `prefix`, by name."""
+    return [json.loads(p.read_text(encoding="utf-8")) for p in sorted(RESULTS.glob(f"{prefix}*.json"))]
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; the first column is left-aligned, the others right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "".join("| " + " | ".join(row) + " |\n" for row in (header, rule, *rows))
+
+
+def _number(value: dict) -> str:
+    """mean ± sd, one decimal."""
+    return f"{value['mean']:.1f}" + (f" ± {value['sd']:.1f}" if value["sd"] is not None else "")
+
+
+def _printed(row: paper.Printed, way: str) -> str:
+    r1, r5, r10, median = getattr(row, way)
+    shown = "" if median is None else f" / [{median}]" if row.remembered else f" / {median}"
+    return f"{r1:.1f} / {r5:.1f} / {r10:.1f}{shown}"
+
+
+def _rsum(row: paper.Printed) -> str:
+    return f"{sum(row.i2t[:3]) + sum(row.t2i[:3]):.1f}"
+
+
+def _ours(result: dict, way: str, split: str = "test") -> str:
+    values = [result[f"{split}_{way}_{key}"]["mean"] for key in _COLUMNS]
+    return " / ".join(f"{value:.1f}" for value in values)
+
+
+def _table1(rows: tuple[paper.Printed, ...], ours: list[str]) -> str:
+    header = ["Flickr8K test", "image annotation (i2t)", "image search (t2i)", "rsum"]
+    lines = [[row.method, _printed(row, "i2t"), _printed(row, "t2i"), _rsum(row)] for row in rows]
+    for name in ours:
+        r = result(name)
+        lines.append([f"**ours: {r['about']}**", _ours(r, "i2t"), _ours(r, "t2i"), _number(r["test_rsum"])])
+    return markdown(header, lines)
+
+
+def _dev_table(rows: list[dict]) -> str:
+    lines = []
+    for r in rows:
+        seeds = str(len(r["rows"])) if not r["members"] else f"{r['rows'][0]['models']} models"
+        lines.append([r["about"], _ours(r, "i2t", "dev"), _ours(r, "t2i", "dev"), _number(r["dev_rsum"]), seeds])
+    return markdown(["Flickr8K dev", "i2t", "t2i", "rsum", "seeds"], lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "flickr8k": lambda: _table1(paper.FLICKR8K, ["paper", "linear", "best", "ensemble"]),
+    "ablations": lambda: _dev_table([*results("ablation-"), *results("best")]),
+}
+
+
+def rendered(readme: str) -> str:
+    """The README's text with every table made anew."""
+    return _SLOT.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}{m[3]}", readme)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments.tables", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="only compare; exit 1 where the README differs")
+    check = parser.parse_args().check
+    before = README.read_text(encoding="utf-8")
+    after = rendered(before)
+    if check:
+        if before != after:
+            print("README.md: a table differs from experiments/results; run: make tables", file=sys.stderr)
+        return int(before != after)
+    README.write_text(after, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""What all tests share: annotations are checked, one thread, and a tiny world that can be learned."""
+
+from jaxtyping import install_import_hook
+
+install_import_hook("vse", "beartype.beartype")  # before anything imports vse: every annotation is checked
+
+import itertools  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from vse.datasets import Dataset  # noqa: E402
+from vse.image_features import Features  # noqa: E402
+
+torch.set_num_threads(1)
+
+COLOURS = ("red", "blue", "green", "white", "black", "brown")
+THINGS = ("dog", "ball", "house", "boat", "tree", "girl", "bird", "car")
+FRAMES = ("a {c} {t}", "the {t} there is {c} and big", "{c} {t} on a long road")
+
+
+@pytest.fixture(scope="session")
+def dataset() -> Dataset:
+    """48 images of one coloured thing each: 36 train, 8 dev, 4 test; one to three captions, shuffled."""
+    draw = np.random.default_rng(0)
+    pairs = [pair for pair in itertools.product(COLOURS, THINGS)]
+    pairs = [pairs[i] for i in draw.permutation(len(pairs))]
+    owned = [(i, frame.format(c=c, t=t)) for i, (c, t) in enumerate(pairs) for frame in FRAMES[: 1 + i % 3]]
+    owned = [owned[i] for i in draw.permutation(len(owned))]
+    splits = ("train",) * 36 + ("dev",) * 8 + ("test",) * 4
+    # A word that only dev captions have: it must not get into a vocabulary.
+    captions = [text + " zebra" if splits[i] == "dev" else text for i, text in owned]
+    return Dataset(
+        name="tiny",
+        root=None,
+        images=tuple(f"{c}_{t}.jpg" for c, t in pairs),
+        split_of_image=splits,
+        captions=tuple(captions),
+        image_of_caption=np.array([i for i, _ in owned], np.int64),
+    )
+
+
+@pytest.fixture(scope="session")
+def features(dataset) -> Features:
+    """(48, 2 views, 3 regions, 12) float16: a direction for each colour and thing, and noise."""
+    draw = np.random.default_rng(1)
+    words = {word: draw.standard_normal(12) for word in COLOURS + THINGS}
+    clean = np.stack([sum(words[word] for word in Path(name).stem.split("_")) for name in dataset.images])
+    array = clean[:, None, None] + 0.1 * draw.standard_normal((len(clean), 2, 3, 12))
+    order = draw.permutation(len(clean))  # rows are found by name, not by position
+    return Features(array[order].astype(np.float16), tuple(dataset.images[i] for i in order))

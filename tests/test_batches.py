@@ -1,0 +1,121 @@
+"""vse.batches: every pair once an epoch, each row a true pair, drawn anew by (seed, epoch) alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from vse.batches import TrainingSet, pad
+from vse.errors import InputError
+from vse.image_features import Features
+from vse.vocabulary import PAD_ID, Vocabulary
+
+
+@pytest.fixture
+def split(dataset):
+    return dataset.split("train")
+
+
+@pytest.fixture
+def data(split, features):
+    return TrainingSet(split, features, Vocabulary.from_captions(split.captions), torch.device("cpu"))
+
+
+def fields(batch):
+    return batch.features, batch.tokens, batch.lengths, batch.image_ids
+
+
+def test_pad():
+    tokens, lengths = pad([[5, 6, 7], [8], [9, 9]])
+    assert tokens.tolist() == [[5, 6, 7], [8, PAD_ID, PAD_ID], [9, 9, PAD_ID]] and lengths.tolist() == [3, 1, 2]
+
+
+def test_every_caption_is_seen_once_an_epoch(data):
+    owners = [int(i) for batch in data.epoch(7, seed=0, epoch=0) for i in batch.image_ids]
+    assert len(owners) == len(data)
+    assert sorted(owners) == sorted(data.image_of_caption.tolist())
+
+
+def test_each_row_is_a_pair(split, features, data):
+    """The photo and the caption of a row, found again in the data set, belong together."""
+    words = Vocabulary.from_captions(split.captions).tokens
+    stored = {name: features.array[row] for row, name in enumerate(features.names)}
+    pairs = {(caption, int(owner)) for caption, owner in zip(split.captions, split.image_of_caption, strict=True)}
+    for batch in data.epoch(9, seed=1, epoch=2):
+        for row, token, length, owner in zip(*fields(batch), strict=True):
+            assert (" ".join(words[i] for i in token[:length]), int(owner)) in pairs
+            assert (token[length:] == PAD_ID).all()
+            views = stored[split.images[owner]]
+            assert any(np.array_equal(row.numpy(), view.astype(np.float32)) for view in views)
+
+
+def test_every_stored_view_is_drawn(split, features, data):
+    stored = {name: features.array[row] for row, name in enumerate(features.names)}
+    drawn = set()
+    for epoch in range(3):
+        for batch in data.epoch(9, seed=0, epoch=epoch):
+            for row, owner in zip(batch.features, batch.image_ids, strict=True):
+                views = stored[split.images[owner]].astype(np.float32)
+                drawn |= {(int(owner), v) for v in (0, 1) if np.array_equal(row.numpy(), views[v])}
+    assert len({v for _, v in drawn}) == 2 and len(drawn) > 1.5 * len(split.images)
+
+
+def test_an_epoch_depends_on_seed_and_epoch_alone(data):
+    def epoch(seed, number):
+        return [fields(batch) for batch in data.epoch(8, seed, number)]
+
+    first, again = epoch(3, 1), epoch(3, 1)
+    assert all(torch.equal(a, b) for x, y in zip(first, again, strict=True) for a, b in zip(x, y, strict=True))
+    for other in (epoch(3, 2), epoch(4, 1)):
+        assert first[0][3].tolist() != other[0][3].tolist()
+
+
+def test_tokens_are_no_wider_than_the_longest_caption_of_the_batch(data):
+    assert all(b.tokens.shape[1] == b.lengths.max() for b in data.epoch(3, seed=0, epoch=0))
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 10, 23, 24, 1000])
+def test_a_last_batch_of_one_pair_is_left_out(data, size):
+    """It has no negative."""
+    sizes = [len(batch.image_ids) for batch in data.epoch(size, seed=0, epoch=0)]
+    left = len(data) % size
+    assert sizes == [size] * (len(data) // size) + ([left] if left > 1 else [])
+    assert len(sizes) == data.steps(size)
+
+
+def test_same_image_is_true_for_captions_of_one_image(data):
+    batch = next(data.epoch(40, seed=0, epoch=0))
+    expected = [[a == b for b in batch.image_ids.tolist()] for a in batch.image_ids.tolist()]
+    assert batch.same_image.tolist() == expected and batch.same_image.sum() > 40
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_the_shares_of_the_ranks_make_the_whole_batch(data, ranks):
+    """Also where a last batch has fewer pairs than there are ranks: a surplus rank gets a row that is cut off."""
+    size = len(data) - 2
+    whole = list(data.epoch(size, seed=0, epoch=0))
+    assert len(whole[-1].image_ids) == 2
+    shares = [list(data.epoch(size, 0, 0, rank, ranks)) for rank in range(ranks)]
+    for step, batch in enumerate(whole):
+        for rank in range(ranks):
+            share = shares[rank][step]
+            assert torch.equal(share.image_ids, batch.image_ids)  # of all ranks
+            mine = slice(rank, None, ranks) if rank < len(batch.image_ids) else slice(0, 1)
+            assert torch.equal(share.features, batch.features[mine])
+            assert torch.equal(share.lengths, batch.lengths[mine])
+            width = share.tokens.shape[1]
+            assert torch.equal(share.tokens, batch.tokens[mine, :width]) and width == share.lengths.max()
+
+
+def test_a_photo_without_features_is_named(split, features):
+    kept = [row for row, name in enumerate(features.names) if name != split.images[5]]
+    fewer = Features(features.array[kept], tuple(features.names[row] for row in kept))
+    with pytest.raises(InputError, match=split.images[5]):
+        TrainingSet(split, fewer, Vocabulary.from_captions(split.captions), torch.device("cpu"))
+
+
+def test_a_split_without_captions_is_a_users_mistake(dataset, features):
+    bare = replace(dataset, captions=(), image_of_caption=np.zeros(0, np.int64))
+    with pytest.raises(InputError, match="caption"):
+        TrainingSet(bare, features, Vocabulary.from_captions([]), torch.device("cpu"))

@@ -1,0 +1,65 @@
+"""vse.distributed: several gloo processes make the steps that one process makes on the same batches."""
+
+import pytest
+import torch
+from processes import train_in_ranks
+
+from vse import distributed
+from vse.checkpoint import load_resume
+from vse.encoders import ImageConfig, TextConfig
+from vse.errors import InputError
+from vse.losses import LossConfig
+from vse.model import VSEConfig
+from vse.train import TrainConfig, train
+
+
+def config(loss, **changes):
+    """72 training captions in batches of 7: unequal shares, and a last batch of 2, fewer than three ranks."""
+    text = TextConfig(encoder="lstm", word_dim=5, hidden=5, bidirectional=True, length_groups=2)
+    model = VSEConfig(embed_dim=6, init_range=0.0, text=text, image=ImageConfig(pooling="attention", heads=2))
+    return TrainConfig(model=model, loss=loss, epochs=3, batch_size=7, learning_rate=0.5, **changes)
+
+
+@pytest.mark.parametrize(
+    "ranks, settings",
+    [
+        (2, config(LossConfig(name="infonce", temperature=0.3), extra_pairs=3)),
+        (3, config(LossConfig(num_contrastive=2), average=0.9, gradient_norm=0.3)),
+    ],
+    ids=["two-infonce", "three-ranking"],
+)
+def test_several_ranks_equal_one_process(dataset, features, tmp_path, ranks, settings):
+    more = {"stop_after": 1, "extra_text": dataset if settings.extra_pairs else None}
+    train_in_ranks(tmp_path, ranks, (settings, dataset, features, tmp_path / "many"), more)
+    train(settings, dataset, features, tmp_path / "one", device="cpu", **more)
+    (many, counted), (one, expected) = load_resume(tmp_path / "many"), load_resume(tmp_path / "one")
+    assert counted["epoch"] == expected["epoch"] == 1
+    assert many.keys() == one.keys()
+    assert ("objective/log_scale" in one) == (settings.loss.name == "infonce")
+    for name, tensor in one.items():
+        assert torch.allclose(many[name], tensor, atol=1e-5), name
+    if settings.loss.name == "infonce":
+        assert abs(one["objective/log_scale"].exp() - 1 / 0.3) > 0.1  # it has moved
+
+
+def test_a_batch_must_have_two_pairs_a_rank(dataset, features, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "start", lambda device: (0, 4, torch.device("cpu")))
+    with pytest.raises(InputError, match="7.*8 or more"):
+        train(config(LossConfig()), dataset, features, tmp_path)
+
+
+def test_one_process_does_nothing(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert distributed.start("cpu") == (0, 1, torch.device("cpu"))
+    rows = torch.randn(3, 4)
+    assert distributed.gather_rows(rows, 3, 0, 1) is rows
+    distributed.add_gradients([torch.nn.Parameter(rows)], [], 1)
+    distributed.wait(1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused_in_one_line():
+    with pytest.raises(InputError, match="--device cuda: no CUDA device") as error:
+        distributed.start("cuda")
+    assert "\n" not in str(error.value)
+    assert distributed.start("auto")[2] == torch.device("cpu")

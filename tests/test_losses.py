@@ -1,0 +1,176 @@
+"""vse.losses: the float64 loops of reference.py, gradients, and no negative from the same image."""
+
+import numpy as np
+import pytest
+import reference
+import torch
+
+from vse.errors import InputError
+from vse.losses import LossConfig, make_objective
+
+CONFIGS = {
+    "ranking": LossConfig(),
+    "few": LossConfig(num_contrastive=2),
+    "hardest": LossConfig(name="hardest"),
+    "infonce": LossConfig(name="infonce"),
+}
+
+
+def unit(rows, dim=5, seed=0):
+    vectors = torch.randn(rows, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(vectors, dim=1)
+
+
+def batch(owner, seed=0):
+    """(images, captions, same_image); rows of the same image have the same image embedding."""
+    owner = torch.tensor(owner)
+    return unit(10, seed=seed)[owner], unit(len(owner), seed=seed + 1), owner[:, None] == owner[None, :]
+
+
+def objective(name, seed=0):
+    return make_objective(CONFIGS[name], torch.Generator().manual_seed(seed)).double()
+
+
+OWNER = [0, 1, 2, 0, 3, 1, 0]
+
+
+@pytest.mark.parametrize("owner", [OWNER, [0, 1], [4, 4, 4, 2], list(range(8))])
+@pytest.mark.parametrize(
+    "name, loop, setting",
+    [
+        ("ranking", reference.ranking_loss, 0.2),
+        ("hardest", reference.hardest_loss, 0.2),
+        ("infonce", reference.info_nce, 0.05),
+    ],
+)
+def test_the_loss_equals_the_loops(name, loop, setting, owner):
+    images, captions, same = batch(owner)
+    expected = loop(images.numpy(), captions.numpy(), owner, setting)
+    assert expected > 0
+    assert objective(name)(images, captions, same).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_gradients_equal_finite_differences(name):
+    images, captions, same = unit(7, seed=3), unit(7, seed=4), batch(OWNER)[2]
+    images.requires_grad_(), captions.requires_grad_()
+    torch.autograd.gradcheck(lambda x, v: objective(name)(x, v, same), (images, captions))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_caption_of_the_same_image_is_never_a_negative(name):
+    """The scores between rows 0 and 3, both of image 0, are poisoned; nothing changes, no gradient flows."""
+    same = batch([0, 1, 2, 0, 3, 4, 5])[2]
+    scores = unit(7).float() @ unit(7, seed=1).float().T
+    results = []
+    for poison in (0.0, 5.0):
+        poisoned = scores.clone()
+        poisoned[0, 3] = poisoned[3, 0] = poison
+        poisoned.requires_grad_()
+        loss = make_objective(CONFIGS[name], torch.Generator().manual_seed(1))
+        value = loss(torch.eye(7), poisoned.T, same)  # so that scores = poisoned
+        value.backward()
+        assert poisoned.grad[0, 3] == poisoned.grad[3, 0] == 0
+        assert poisoned.grad.abs().sum() > 0
+        results.append(value.item())
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("name", ["ranking", "hardest"])
+def test_pairs_apart_by_more_than_the_margin_cost_nothing(name):
+    eye = torch.eye(6, dtype=torch.float64)
+    assert objective(name)(eye, eye, eye.bool()) == 0
+    near = objective(name)(0.19 * eye, eye, eye.bool())  # right pairs lead by 0.19, 0.01 short of the margin
+    assert float(near) == pytest.approx(0.01 * 2 * (5 if name == "ranking" else 1))
+
+
+@pytest.mark.parametrize("name", ["ranking", "hardest", "infonce"])
+def test_the_order_of_pairs_does_not_matter(name):
+    images, captions, same = batch(OWNER)
+    order = torch.tensor([3, 1, 6, 0, 2, 5, 4])
+    moved = objective(name)(images[order], captions[order], same[order][:, order])
+    assert moved.item() == pytest.approx(objective(name)(images, captions, same).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["ranking", "hardest", "infonce"])
+def test_a_batch_of_one_image_alone_is_no_loss_and_no_nan(name):
+    images, captions, same = batch([2, 2, 2])
+    images.requires_grad_()
+    value = objective(name)(images, captions, same)
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-12) and torch.isfinite(images.grad).all()
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 100])
+def test_contrastive_items_are_k_allowed_ones_in_every_row(k):
+    same = batch(OWNER)[2]
+    loss = make_objective(LossConfig(num_contrastive=k), torch.Generator().manual_seed(0))
+    for _ in range(20):
+        drawn = loss._draw(~same)
+        assert not (drawn & same).any()
+        assert drawn.sum(1).tolist() == [min(k, n) for n in (~same).sum(1).tolist()]
+
+
+def test_contrastive_items_are_drawn_evenly():
+    same = batch(OWNER)[2]
+    loss = make_objective(LossConfig(num_contrastive=2), torch.Generator().manual_seed(0))
+    share = sum(loss._draw(~same).double() for _ in range(2000)) / 2000
+    expected = (~same).double() * 2 / (~same).sum(1, keepdim=True)
+    assert (share - expected).abs().max() < 0.05
+
+
+def test_both_directions_draw_their_own_contrastive_items():
+    """With k = 1 each image meets one wrong caption, each caption one wrong image; each costs the margin."""
+    zero = torch.zeros(8, 3)
+    loss = make_objective(LossConfig(num_contrastive=1), torch.Generator().manual_seed(0))
+    assert loss(zero, zero, torch.eye(8).bool()).item() == pytest.approx(2 * 0.2)
+
+
+def test_the_generator_decides_the_draw():
+    images, captions, same = batch(list(range(9)))
+    values = [objective("few", seed)(images, captions, same).item() for seed in (0, 0, 1)]
+    assert values[0] == values[1] != values[2]
+    again = objective("few")
+    assert again(images, captions, same) != again(images, captions, same)  # redrawn every time
+
+
+def test_as_many_contrastive_items_as_there_are_is_all_of_them():
+    images, captions, same = batch(OWNER)
+    for k in (6, 7, 50):
+        drawn = make_objective(LossConfig(num_contrastive=k), torch.Generator())(images, captions, same)
+        assert drawn.item() == objective("ranking")(images, captions, same).item()
+
+
+def test_the_expected_loss_of_k_items_is_their_share_of_the_whole():
+    images, captions, same = batch(list(range(9)))
+    few = objective("few")
+    mean = np.mean([few(images, captions, same).item() for _ in range(3000)])
+    assert mean == pytest.approx(objective("ranking")(images, captions, same).item() * 2 / 8, rel=0.03)
+
+
+def test_the_temperature_is_learned_only_when_asked_for():
+    images, captions, same = batch(OWNER)
+    learned = make_objective(LossConfig(name="infonce", temperature=0.2))
+    assert learned.log_scale.exp().item() == pytest.approx(5)
+    learned(images.float(), captions.float(), same).backward()
+    assert learned.log_scale.grad != 0
+    fixed = make_objective(LossConfig(name="infonce", learn_temperature=False))
+    assert [p for p in fixed.parameters() if p.requires_grad] == []
+
+
+def test_the_temperature_is_bounded():
+    images, captions, same = batch(OWNER)
+    loss = make_objective(LossConfig(name="infonce")).double()
+    with torch.no_grad():
+        loss.log_scale.fill_(20.0)
+    expected = reference.info_nce(images.numpy(), captions.numpy(), OWNER, 0.01)
+    assert loss(images, captions, same).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"name": "triplet"}, {"margin": 0.0}, {"temperature": -1.0}, {"num_contrastive": -1}]
+)
+def test_settings_without_sense_are_refused_in_one_line(wrong):
+    with pytest.raises(InputError, match=r"loss\.") as error:
+        LossConfig(**wrong)
+    assert "\n" not in str(error.value)

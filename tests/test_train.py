@@ -1,0 +1,296 @@
+"""vse.train: it learns, says the same bits again, and a killed run ends where an uninterrupted one does."""
+
+import dataclasses
+import json
+import os
+import random
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from processes import run_training, start
+
+from vse import checkpoint
+from vse.checkpoint import load, load_resume
+from vse.encoders import ImageConfig, TextConfig
+from vse.errors import InputError
+from vse.evaluate import evaluate
+from vse.image_features import Features
+from vse.losses import LossConfig
+from vse.model import VSEConfig
+from vse.train import TrainConfig, train
+
+PLAIN = TrainConfig(
+    model=VSEConfig(embed_dim=8, init_range=0.0, text=TextConfig(encoder="gru", word_dim=8, hidden=8)),
+    epochs=3, batch_size=16, optimizer="adam", learning_rate=0.02,
+)  # fmt: skip
+DROPOUT = replace(
+    PLAIN.model,
+    image=ImageConfig(dropout=0.3),
+    text=TextConfig(encoder="lstm", word_dim=8, hidden=8, dropout=0.2, word_dropout=0.1, length_groups=2),
+)
+
+
+def tensors(out):
+    """All that decides how a run goes on and what it gives: the kept model and the resume state."""
+    kept = {f"kept/{name}": value for name, value in load(out).state_dict().items()}
+    saved = load_resume(out)
+    return kept | (saved[0] if saved else {}), saved and saved[1]
+
+
+def lines(out):
+    """metrics.jsonl without the times."""
+    read = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "captions_per_s")} for line in read]
+
+
+def same_bits(a, b):
+    (x, counted), (y, expected) = tensors(a), tensors(b)
+    assert x.keys() == y.keys() and counted == expected
+    assert all(torch.equal(x[name], y[name]) for name in x)
+    # The interval is nan while training, and nan is not nan.
+    assert json.dumps(lines(a)) == json.dumps(lines(b))
+
+
+@pytest.fixture(scope="module")
+def plain(dataset, features, tmp_path_factory):
+    """The run folder of PLAIN, not interrupted."""
+    out = tmp_path_factory.mktemp("plain") / "run"
+    train(PLAIN, dataset, features, out, device="cpu")
+    return out
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        replace(PLAIN, epochs=12, loss=LossConfig(name="infonce", temperature=0.1)),
+        replace(PLAIN, epochs=20, optimizer="sgd", learning_rate=1.0, decay=0.95, batch_size=8),
+        replace(PLAIN, epochs=12, precision="bfloat16", average=0.9),
+    ],
+    ids=["infonce", "the-papers-sgd", "bfloat16-average"],
+)
+def test_it_learns_what_sentences_say(dataset, features, tmp_path, settings):
+    """48 combinations of colour and thing, the dev ones never seen together: chance is 12.5 % at rank 1."""
+    row = train(settings, dataset, features, tmp_path / "run", device="cpu")
+    assert row.i2t.r1 >= 50 and row.t2i.r1 >= 50
+    first, last = lines(tmp_path / "run")[0], lines(tmp_path / "run")[-1]
+    assert last["loss"] < 0.7 * first["loss"]
+
+
+def test_the_row_is_that_of_the_best_epochs_model(dataset, features, plain):
+    row = train(PLAIN, dataset, features, plain, device="cpu", resume=True)  # finished: nothing is done again
+    assert row == evaluate([load(plain)], dataset.split("dev"), [features])
+    sums = [line["dev"]["rsum"] for line in lines(plain)]
+    assert row.rsum == max(sums)
+    summary = json.loads((plain / "metrics.json").read_text())
+    assert summary["best_epoch"] == 1 + sums.index(max(sums)) and summary["dev"]["rsum"] == row.rsum
+
+
+def test_a_finished_run_is_what_loading_needs_and_a_log(plain):
+    names = sorted(path.name for path in plain.iterdir())
+    assert names == [
+        "config.json", "metrics.json", "metrics.jsonl", "model.safetensors", "tensorboard", "vocabulary.txt"
+    ]  # fmt: skip
+    assert [line["epoch"] for line in lines(plain)] == [1, 2, 3]
+    config = json.loads((plain / "config.json").read_text())
+    assert checkpoint.config_from_dict(TrainConfig, config["train"]) == PLAIN
+
+
+def test_the_vocabulary_is_that_of_the_training_captions(dataset, plain):
+    words = load(plain).vocabulary
+    assert "dog" in words and "zebra" not in words  # every dev caption has a zebra
+    split = dataset.split("train")
+    assert set(words.tokens[4:]) == {word for caption in split.captions for word in caption.split()}
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(dataset, features, plain, tmp_path):
+    torch.manual_seed(123)  # what the process did before does not matter
+    np.random.seed(5)
+    train(PLAIN, dataset, features, tmp_path / "same", device="cpu")
+    same_bits(plain, tmp_path / "same")
+    train(PLAIN, dataset, features, tmp_path / "other", device="cpu", seed=1)
+    a, b = load(plain).state_dict(), load(tmp_path / "other").state_dict()
+    assert not any(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_callers_random_numbers_are_left_alone(dataset, features, tmp_path):
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    train(replace(PLAIN, epochs=1, model=DROPOUT), dataset, features, tmp_path / "run", device="cpu")
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1] and random.getstate() == before[2]
+
+
+RESUMED = {
+    "sgd": replace(PLAIN, optimizer="sgd", learning_rate=1.0),
+    "adam": PLAIN,
+    "adamw-average": replace(PLAIN, optimizer="adamw", weight_decay=0.1, average=0.9, schedule="cosine"),
+    "dropout": replace(PLAIN, model=DROPOUT),
+    "few": replace(PLAIN, loss=LossConfig(num_contrastive=2), warmup_steps=7),
+    "hardest": replace(PLAIN, loss=LossConfig(name="hardest", warmup_epochs=2)),
+    "infonce": replace(PLAIN, loss=LossConfig(name="infonce"), model=DROPOUT, average=0.9),
+    "extra-text": replace(PLAIN, loss=LossConfig(name="infonce"), extra_pairs=5),
+}
+
+
+@pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
+def test_resuming_after_every_epoch_equals_not_stopping(dataset, features, tmp_path, settings):
+    """Two stored views, so that their draw is resumed too. Compared before the end, with optimizer and mean."""
+    more = {"device": "cpu", "extra_text": dataset if settings.extra_pairs else None}
+    settings = replace(settings, epochs=4)
+    train(settings, dataset, features, tmp_path / "whole", stop_after=3, **more)
+    for epoch in (1, 2, 3):
+        train(settings, dataset, features, tmp_path / "parts", stop_after=epoch, resume=True, **more)
+    same_bits(tmp_path / "whole", tmp_path / "parts")
+    optimizer = {name.rsplit("/", 1)[1] for name in load_resume(tmp_path / "parts")[0] if name.startswith("opt")}
+    assert optimizer == (set() if settings.optimizer == "sgd" else {"step", "exp_avg", "exp_avg_sq"})
+
+
+def test_a_run_that_is_killed_at_any_moment_ends_where_an_uninterrupted_one_does(dataset, features, tmp_path):
+    settings = replace(PLAIN, epochs=8, model=DROPOUT, average=0.9)
+    begin = time.perf_counter()
+    train(settings, dataset, features, tmp_path / "whole", device="cpu")
+    seconds = time.perf_counter() - begin
+    out, said, exits = tmp_path / "killed", tmp_path / "said.txt", []
+    for _ in range(3):
+        seen = len(said.read_text()) if said.exists() else 0
+        process = start(run_training, said, (settings, dataset, features, out), {"resume": True})
+        deadline = time.perf_counter() + 30
+        while not (out / "tensorboard").exists() or (seen and len(said.read_text()) == seen):
+            assert process.is_alive() and time.perf_counter() < deadline, said.read_text()
+            time.sleep(0.002)  # until it is under way
+        delay = random.uniform(0, 0.4 * seconds)
+        time.sleep(delay)
+        process.kill()
+        process.join()
+        exits.append((delay, process.exitcode))
+    print("killed after", exits)
+    train(settings, dataset, features, out, device="cpu", resume=True)
+    same_bits(tmp_path / "whole", out)
+    assert -9 in [code for _, code in exits]
+
+
+def test_a_kill_while_the_best_model_is_written_repeats_the_epoch(dataset, features, plain, tmp_path, monkeypatch):
+    """The worst moments, each tried: before each of the files of an epoch gets its name."""
+    replace_file, names = os.replace, []
+
+    def cut(count):
+        def replaced(source, target):
+            names.append(os.path.basename(target))
+            if len(names) > count:
+                raise KeyboardInterrupt
+            replace_file(source, target)
+
+        return replaced
+
+    for count in range(1, 12, 2):
+        names.clear()
+        monkeypatch.setattr(os, "replace", cut(count))
+        with pytest.raises(KeyboardInterrupt):
+            train(PLAIN, dataset, features, tmp_path / str(count), device="cpu")
+        monkeypatch.setattr(os, "replace", replace_file)
+        train(PLAIN, dataset, features, tmp_path / str(count), device="cpu", resume=True)
+        same_bits(plain, tmp_path / str(count))
+
+
+def test_a_full_disk_ends_in_one_line_and_the_run_goes_on_later(dataset, features, plain, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    train(PLAIN, dataset, features, out, device="cpu", stop_after=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(InputError, match="No space left.*free some space") as error:
+            train(PLAIN, dataset, features, out, device="cpu", resume=True)
+    assert "\n" not in str(error.value)
+    assert load(out)
+    train(PLAIN, dataset, features, out, device="cpu", resume=True)
+    same_bits(plain, out)
+
+
+def test_resuming_with_nothing_saved_starts_from_the_beginning(dataset, features, plain, tmp_path):
+    (tmp_path / "run" / "tensorboard").mkdir(parents=True)  # killed in its first epoch
+    train(PLAIN, dataset, features, tmp_path / "run", device="cpu", resume=True)
+    same_bits(plain, tmp_path / "run")
+
+
+def refused(said, *args, **settings):
+    with pytest.raises(InputError, match=said) as error:
+        train(*args, device="cpu", **settings)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_in_use_is_refused(dataset, features, plain, tmp_path):
+    refused("not empty; .*--resume", PLAIN, dataset, features, plain)
+    (tmp_path / "thesis.txt").write_text("mine")
+    refused("not empty", PLAIN, dataset, features, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_with_other_settings_or_data_is_not_resumed(dataset, features, plain):
+    refused("another train", replace(PLAIN, epochs=9), dataset, features, plain, resume=True)
+    refused("another seed", PLAIN, dataset, features, plain, resume=True, seed=7)
+    changed = replace(dataset, captions=("a new caption", *dataset.captions[1:]))
+    refused("another data_fingerprint", PLAIN, changed, features, plain, resume=True)
+    other = Features(features.array, features.names, {"encoder": "vgg19"})
+    refused("another features", PLAIN, dataset, other, plain, resume=True)
+    other = Features(features.array[..., :5], features.names)
+    refused("another features", PLAIN, dataset, other, plain, resume=True)
+
+
+def test_data_that_cannot_be_learned_from_is_refused_before_the_first_step(dataset, features, tmp_path):
+    out, split = tmp_path / "run", np.array(dataset.split_of_image)
+    refused("no split 'dev'", PLAIN, dataset.select(split == "train"), features, out)
+    bare = replace(dataset, captions=(), image_of_caption=np.zeros(0, np.int64))
+    refused("no training captions", PLAIN, bare, features, out)
+    kept = np.flatnonzero(split[dataset.image_of_caption] == "train")
+    for rows, said in ((kept, "no captions|dev"), (np.setdiff1d(np.arange(len(dataset.captions)), kept[1:]), "few")):
+        fewer = replace(
+            dataset,
+            captions=tuple(dataset.captions[j] for j in rows),
+            image_of_caption=dataset.image_of_caption[rows],
+        )
+        refused(said, PLAIN, fewer, features, out)
+    few = Features(features.array[:9], features.names[:9])
+    refused("missing", PLAIN, dataset, few, out)
+    assert not any(out.iterdir())  # so the right command needs no other folder
+
+
+def test_word_vectors_of_another_dimension_are_refused(dataset, features, tmp_path):
+    path = tmp_path / "glove.txt"
+    path.write_text("dog 1 2 3\ncat 4 5 6\n")
+    refused("3 numbers: expected 8", PLAIN, dataset, features, tmp_path / "run", word_vectors=path)
+    path.write_text("dog 1 2 3 4 5 6 7 8\n")
+    frozen = replace(PLAIN, epochs=1, model=replace(PLAIN.model, text=replace(PLAIN.model.text, tune_words=False)))
+    train(frozen, dataset, features, tmp_path / "run", device="cpu", word_vectors=path)
+    model = load(tmp_path / "run")
+    vector = model.text_encoder.words.vectors.weight[model.vocabulary.ids["dog"]]
+    assert torch.allclose(vector / vector[0], torch.arange(1.0, 9.0))  # still in the file's direction
+
+
+@pytest.mark.parametrize("schedule, rates", [("constant", [1, 1, 1]), ("exponential", [1, 0.5, 0.25])])
+def test_the_learning_rate_follows_its_schedule(dataset, features, tmp_path, schedule, rates):
+    settings = replace(PLAIN, schedule=schedule, decay=0.5, optimizer="sgd", learning_rate=0.5)
+    train(settings, dataset, features, tmp_path / "run", device="cpu")
+    assert [line["learning_rate"] for line in lines(tmp_path / "run")] == pytest.approx([0.5 * r for r in rates])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"optimizer": "lion"}, {"schedule": "step"}, {"precision": "float8"}, {"epochs": 0}, {"batch_size": 1},
+        {"learning_rate": 0.0}, {"min_count": 0}, {"average": 1.0},
+    ],
+)  # fmt: skip
+def test_settings_without_sense_are_refused_in_one_line(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))) as error:
+        TrainConfig(**wrong)
+    assert "\n" not in str(error.value)
+
+
+def test_the_defaults_are_the_papers():
+    values = dataclasses.asdict(TrainConfig())
+    text, loss = values["model"]["text"], values["loss"]
+    assert (text["encoder"], text["hidden"], text["word_dim"], text["pooling"]) == ("lstm", 300, 300, "last")
+    assert (values["model"]["embed_dim"], values["model"]["init_range"]) == (300, 0.08)
+    assert (loss["name"], loss["margin"], values["optimizer"], values["learning_rate"]) == ("ranking", 0.2, "sgd", 1.0)
+    assert (values["batch_size"], values["schedule"]) == (40, "exponential")

@@ -1,0 +1,96 @@
+"""vse.word_vectors: the three file forms, wanted words only, and a truncated file is never half a success."""
+
+import numpy as np
+import pytest
+
+from vse.errors import InputError
+from vse.word_vectors import read_word_vectors
+
+VECTORS = {
+    "</s>": [0.5, 0.25, -1.0],
+    "dog": [1.0, 2.0, 3.0],
+    "caf\u00e9": [-1.5, 0.0, 0.125],
+    "cat": [4.0, 5.0, 6.5],
+}
+WANTED = {"dog", "cat", "caf\u00e9", "unicorn"}
+
+
+def text_lines():
+    return "".join(f"{word} {' '.join(map(str, vector))}\n" for word, vector in VECTORS.items())
+
+
+def write(folder, form):
+    path = folder / {"binary": "v.bin", "newlines": "n.bin", "text": "v.txt", "glove": "glove.txt"}[form]
+    header = f"{len(VECTORS)} 3\n"
+    if form in ("binary", "newlines"):  # word2vec's own writer puts a newline behind each vector, others do not
+        end = b"\n" if form == "newlines" else b""
+        rows = [w.encode() + b" " + np.array(v, "<f4").tobytes() + end for w, v in VECTORS.items()]
+        path.write_bytes(header.encode() + b"".join(rows))
+    else:
+        path.write_text((header if form == "text" else "") + text_lines(), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("form", ["binary", "newlines", "text", "glove"])
+def test_wanted_words_are_read_from_every_form(tmp_path, form):
+    vectors = read_word_vectors(write(tmp_path, form), WANTED)
+    assert set(vectors) == {"dog", "cat", "caf\u00e9"}
+    for word, vector in vectors.items():
+        assert vector.dtype == np.float32 and vector.tolist() == VECTORS[word]
+        assert vector.flags.writeable
+
+
+@pytest.mark.parametrize("form", ["binary", "newlines", "text"])
+@pytest.mark.parametrize("cut", [1, 5, 9, 20, 30, 40])
+def test_a_truncated_file_is_refused_in_one_line(tmp_path, form, cut):
+    path = write(tmp_path, form)
+    whole = path.read_bytes()
+    missing = cut + (form == "newlines")  # the very last newline carries nothing
+    path.write_bytes(whole[:-missing] if form != "text" else whole[: -missing - len("6.5\n")])
+    with pytest.raises(InputError, match="not a whole") as error:
+        read_word_vectors(path, WANTED)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_word2vec_text_cut_between_two_lines_is_refused(tmp_path):
+    path = write(tmp_path, "text")
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
+    with pytest.raises(InputError, match="3 of 4"):
+        read_word_vectors(path, WANTED)
+
+
+def test_a_glove_file_cut_within_a_line_is_refused(tmp_path):
+    path = tmp_path / "glove.txt"
+    path.write_text(text_lines()[:-9], encoding="utf-8")
+    with pytest.raises(InputError, match="not a whole"):
+        read_word_vectors(path, WANTED)
+
+
+def test_glove_words_with_a_space_in_them_do_not_stop_the_reading(tmp_path):
+    """glove.840B.300d has ". . ." and "at name@domain.com"."""
+    path = tmp_path / "glove.txt"
+    path.write_text("a 1 2 3\n. . . 4 5 6\ndog 7 8 9\n", encoding="utf-8")
+    assert read_word_vectors(path, {"dog"})["dog"].tolist() == [7, 8, 9]
+
+
+def test_the_first_of_equal_words_counts(tmp_path):
+    path = tmp_path / "glove.txt"
+    path.write_text("dog 1 2 3\ndog 4 5 6\n")
+    assert read_word_vectors(path, {"dog"})["dog"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"dog\ncat\n", b"\x00\xff\xfe\n\x01", b"dog 1 2 three\n", b"3 0\n", b'{"dog": 1}\n']
+)
+@pytest.mark.parametrize("name", ["v.txt", "v.bin"])
+def test_a_file_of_another_form_is_refused(tmp_path, content, name):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_word_vectors(path, WANTED)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="GoogleNews.bin"):
+        read_word_vectors(tmp_path / "GoogleNews.bin", WANTED)
