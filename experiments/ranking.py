@@ -24,13 +24,15 @@ from vse.recipes import RECIPES
 from vse.train import TrainConfig, train
 
 WORD_VECTORS = "word2vec/google-news-300d-26k.bin"
-# What `vse features` is asked for: encoder, views, grid.
+# What `vse features` is asked for: encoder, views, grid, precision.
+FLIP = ("full", "full-flip")
 FEATURES = {
-    "lite2": ("efficientnet-lite2", ("full",), 1),
-    "lite2-flip": ("efficientnet-lite2", ("full", "full-flip"), 1),
-    "lite1-flip": ("efficientnet-lite1", ("full", "full-flip"), 1),
-    "lite0-flip": ("efficientnet-lite0", ("full", "full-flip"), 1),
+    "lite2": ("efficientnet-lite2", ("full",), 1, "float32"),
+    "lite2-flip-grid3": ("efficientnet-lite2", FLIP, 3, "bfloat16"),
+    "lite1-flip-grid3": ("efficientnet-lite1", FLIP, 3, "bfloat16"),
+    "lite0-flip-grid3": ("efficientnet-lite0", FLIP, 3, "bfloat16"),
 }
+THREE_CNNS = ("lite2-flip-grid3", "lite1-flip-grid3", "lite0-flip-grid3")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Experiment:
 
     about: str
     recipe: str = "best"
-    features: tuple[str, ...] = ("lite2-flip",)
+    features: tuple[str, ...] = THREE_CNNS
     changes: dict = field(default_factory=dict)  # {"loss.margin": 0.3}
     data: str = "flickr8k"
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -75,9 +77,11 @@ def features_of(experiment: Experiment, dataset: Dataset, scales: list[float] | 
     for name in experiment.features:
         folder = Path("features") / dataset.name / name
         if name in FEATURES:
-            encoder, views, grid = FEATURES[name]
+            encoder, views, grid, precision = FEATURES[name]
             paths = [dataset.path(i) for i in range(len(dataset.images))]
-            extract_features(paths, dataset.images, encoder, folder, views=views, grid=grid)
+            extract_features(
+                paths, dataset.images, encoder, folder, views=views, grid=grid, precision=precision
+            )
         elif not folder.exists():  # a user's own matrix that came with the data
             folder = find_data(experiment.data) / "features" / name
         opened.append(open_features(folder))

@@ -15,7 +15,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from vse import feature_extractor
 from vse.__main__ import main
+from vse.cnn import CNN, Preprocessing
 
 COLOURS = {
     "red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 50, 220), "yellow": (230, 220, 40),
@@ -23,8 +25,9 @@ COLOURS = {
 }  # fmt: skip
 SHAPES = ("circle", "square", "bar", "frame")
 TINY = (
-    "--epochs 3 --batch-size 20 --model.embed-dim 8 --model.text.word-dim 6 --model.text.hidden 6 --device cpu"
-).split()
+    "--epochs", 3, "--batch-size", 20, "--device", "cpu",
+    "--model.embed-dim", 8, "--model.text.word-dim", 6, "--model.text.hidden", 6,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Said:
     err: list[str]
 
 
-def vse(*argv: object) -> Said:
+def call(*argv: object) -> Said:
     """One call of the command line, in this process."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -47,7 +50,7 @@ def vse(*argv: object) -> Said:
 
 def works(*argv: object) -> str:
     """The output of a call that must succeed without a word on stderr."""
-    said = vse(*argv)
+    said = call(*argv)
     assert (said.status, said.err) == (0, [])
     return said.out
 
@@ -55,7 +58,7 @@ def works(*argv: object) -> str:
 def refused(*argv: object, says: tuple[str, ...], keeps: Path | None = None) -> str:
     """The one line of a call that must fail, with all of `says` in it and the folder `keeps` left as it was."""
     before = contents(keeps) if keeps else {}
-    said = vse(*argv)
+    said = call(*argv)
     assert said.status == 1 and len(said.err) == 1 and said.err[0].startswith("vse: "), said
     assert "Traceback" not in said.err[0] and not re.search(r"\w+Error", said.err[0]), said.err[0]
     for part in says:
@@ -145,7 +148,7 @@ def world(tmp_path_factory) -> World:
 def run(world, tmp_path_factory) -> Path:
     """A finished run of the tiny paper recipe on the matrix of mean colours; nothing may change it."""
     out = tmp_path_factory.mktemp("runs") / "paper"
-    assert vse("train", world.csv, "--features", world.matrix, "--out", out, *TINY).status == 0
+    assert call("train", world.csv, "--features", world.matrix, "--out", out, *TINY).status == 0
     return out
 
 
@@ -159,14 +162,16 @@ class ColourNet(torch.nn.Module):
         return self.map(x).mean((2, 3))
 
 
-@pytest.fixture
-def colour_cnn(monkeypatch):
-    """Every encoder is ColourNet; what a real one gives is test_cnn.py's."""
-    from vse import feature_extractor
-    from vse.cnn import CNN, Preprocessing
+def colour_cnn_in(patch: pytest.MonkeyPatch) -> None:
+    """Makes every encoder ColourNet; what a real one gives is test_cnn.py's."""
 
     def load(name, weights=None, seed=0):
         look = Preprocessing(32, (127.0,) * 3, (128.0,) * 3)
         return CNN(name, ColourNet(), look, feature_dim=3, map_size=4, map_dim=3, source="a test")
 
-    monkeypatch.setattr(feature_extractor, "load_cnn", load)
+    patch.setattr(feature_extractor, "load_cnn", load)
+
+
+@pytest.fixture
+def colour_cnn(monkeypatch):
+    colour_cnn_in(monkeypatch)

@@ -30,8 +30,8 @@ def dataset() -> Dataset:
     owned = [(i, frame.format(c=c, t=t)) for i, (c, t) in enumerate(pairs) for frame in FRAMES[: 1 + i % 3]]
     owned = [owned[i] for i in draw.permutation(len(owned))]
     splits = ("train",) * 36 + ("dev",) * 8 + ("test",) * 4
-    # A word that only dev captions have: it must not get into a vocabulary.
-    captions = [text + " zebra" if splits[i] == "dev" else text for i, text in owned]
+    captions = [text for _, text in owned]
+    captions[[splits[i] for i, _ in owned].index("dev")] += " zebra"  # must not get into a vocabulary
     return Dataset(
         name="tiny",
         root=None,

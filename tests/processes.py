@@ -29,7 +29,7 @@ def start(target, *args) -> multiprocessing.Process:
 def train_quietly(said: Path, *args, **settings) -> None:
     """`vse.train.train`, what it prints or raises going into the file `said`."""
     torch.set_num_threads(1)
-    with open(said, "a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+    with open(said, "a", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         try:
             train_module.train(*args, device="cpu", **settings)
         except BaseException:

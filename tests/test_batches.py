@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vse.batches import TrainingSet, pad
+from vse.batches import TextPairs, TrainingSet, pad
 from vse.errors import InputError
 from vse.image_features import Features
 from vse.vocabulary import PAD_ID, Vocabulary
@@ -75,10 +75,11 @@ def test_tokens_are_no_wider_than_the_longest_caption_of_the_batch(data):
     assert all(b.tokens.shape[1] == b.lengths.max() for b in data.epoch(3, seed=0, epoch=0))
 
 
-@pytest.mark.parametrize("size", [2, 3, 5, 10, 23, 24, 1000])
+@pytest.mark.parametrize("size", [2, 3, 5, 10, 36, 71, 72, 1000])
 def test_a_last_batch_of_one_pair_is_left_out(data, size):
     """It has no negative."""
     sizes = [len(batch.image_ids) for batch in data.epoch(size, seed=0, epoch=0)]
+    assert len(data) == 72
     left = len(data) % size
     assert sizes == [size] * (len(data) // size) + ([left] if left > 1 else [])
     assert len(sizes) == data.steps(size)
@@ -119,3 +120,47 @@ def test_a_split_without_captions_is_a_users_mistake(dataset, features):
     bare = replace(dataset, captions=(), image_of_caption=np.zeros(0, np.int64))
     with pytest.raises(InputError, match="caption"):
         TrainingSet(bare, features, Vocabulary.from_captions([]), torch.device("cpu"))
+
+
+def owners_of_pairs(split, words, batch):
+    """[(owner, owner)] of the two sentences of each pair, by their text, which is unique in the tiny world."""
+    owner = dict(zip(split.captions, split.image_of_caption.tolist(), strict=True))
+    texts = [
+        [" ".join(words[i] for i in row[:length]) for row, length in zip(tokens, lengths, strict=True)]
+        for tokens, lengths in batch
+    ]
+    assert all(a != b for a, b in zip(*texts, strict=True))
+    return [(owner[a], owner[b]) for a, b in zip(*texts, strict=True)]
+
+
+def test_text_pairs_are_two_captions_of_one_image_and_images_differ(split):
+    vocabulary = Vocabulary.from_captions(split.captions)
+    pairs = TextPairs(split, vocabulary, torch.device("cpu"))
+    counts = np.bincount(split.image_of_caption)
+    assert len(pairs) == (counts > 1).sum()
+    seen = set()
+    for batch in pairs.epoch(6, steps=40, seed=0, epoch=0):
+        owners = owners_of_pairs(split, vocabulary.tokens, batch)
+        assert len(owners) == 6 and all(a == b for a, b in owners) and len({a for a, _ in owners}) == 6
+        seen |= {a for a, _ in owners}
+    assert seen == set(np.flatnonzero(counts > 1))  # each has its turn
+    whole = next(pairs.epoch(1000, steps=1, seed=0, epoch=0))
+    assert len(whole[0][1]) == len(pairs)
+
+
+def test_text_pairs_of_a_rank_are_its_share(split):
+    pairs = TextPairs(split, Vocabulary.from_captions(split.captions), torch.device("cpu"))
+    whole = next(pairs.epoch(5, 1, 3, 4))
+    for rank in range(7):  # ranks 5 and 6 have none, and get one that is cut off
+        share = next(pairs.epoch(5, 1, 3, 4, rank, 7))
+        mine = min(rank, 5) % 5
+        for (tokens, lengths), (own, own_lengths) in zip(whole, share, strict=True):
+            assert own_lengths.tolist() == [lengths[mine]]
+            assert own[0].tolist() == tokens[mine, : lengths[mine]].tolist()
+
+
+@pytest.mark.parametrize("captions", [0, 5])
+def test_text_without_a_pair_is_a_users_mistake(dataset, captions):
+    bare = replace(dataset, captions=dataset.captions[:captions], image_of_caption=np.arange(captions))
+    with pytest.raises(InputError, match="no image has two captions"):
+        TextPairs(bare, Vocabulary.from_captions(bare.captions), torch.device("cpu"))

@@ -140,7 +140,7 @@ def test_damaged_weights(run, keep):
 
 
 def test_weights_of_another_model(run):
-    edit(run / "config.json", feature_dim=7)
+    edit(run / "config.json", feature_dim=8)
     refused(run, "does not fit")
 
 

@@ -24,7 +24,7 @@ def config(loss, **changes):
     "ranks, settings",
     [
         (2, config(LossConfig(name="infonce", temperature=0.3), extra_pairs=3)),
-        (3, config(LossConfig(num_contrastive=2), average=0.9, gradient_norm=0.3)),
+        (3, config(LossConfig(num_contrastive=2), average=0.9, gradient_norm=0.3, extra_pairs=2)),
     ],
     ids=["two-infonce", "three-ranking"],
 )

@@ -24,9 +24,7 @@ from vse.vocabulary import PAD_ID, UNK_ID
 WORDS, DIM = 30, 6
 RECURRENT = [
     TextConfig(encoder=cell, word_dim=5, hidden=4, bidirectional=both, pooling=pooling)
-    for cell, both, pooling in itertools.product(
-        ("lstm", "peephole", "gru"), (False, True), ("last", "max", "mean")
-    )
+    for cell, both, pooling in itertools.product(("lstm", "peephole", "gru"), (False, True), ("last", "max", "mean"))
 ]
 CONV = [TextConfig(encoder="conv", word_dim=5, hidden=4, pooling=pooling) for pooling in ("last", "max", "mean")]
 ALL = [*RECURRENT, *CONV, TextConfig(encoder="bow", word_dim=5), TextConfig(encoder="bow", word_dim=DIM)]
@@ -227,7 +225,7 @@ def image_encoder(seed=0, **settings):
     return encoder.eval()
 
 
-IMAGE_CONFIGS = [{}, {"hidden": 7}, {"pooling": "attention", "heads": 3}, {"pooling": "attention", "hidden": 7}]
+IMAGE_CONFIGS = [{}, {"hidden": 7}, {"pooling": "attention", "heads": 2}, {"pooling": "attention", "hidden": 7}]
 
 
 @pytest.mark.parametrize("settings", IMAGE_CONFIGS)
@@ -253,18 +251,24 @@ def test_the_order_of_regions_does_not_matter(settings):
 
 
 def test_attention_starts_as_the_mean_of_the_regions():
-    encoder, features = image_encoder(pooling="attention", heads=3), torch.randn(5, 6, 8)
-    x = features.mean(1).repeat(1, 3) @ encoder.W_I.weight.T
+    encoder, features = image_encoder(pooling="attention", heads=4), torch.randn(5, 6, 8)
+    x = features.mean(1) @ encoder.W_I.weight.T
     assert torch.allclose(encoder(features), x / x.norm(dim=1, keepdim=True), atol=1e-6)
 
 
-def test_attention_can_look_at_one_region_a_head():
-    encoder, features = image_encoder(pooling="attention", heads=2), torch.zeros(1, 4, 8)
-    features[0, 1, 0], features[0, 3, 1] = 1.0, 1.0
+def test_each_head_of_attention_can_look_at_another_region_with_its_part_of_the_feature():
+    encoder, features = image_encoder(pooling="attention", heads=2), torch.rand(1, 4, 8)
+    features[0, :, :2] = 0.0
+    features[0, 1, 0] = features[0, 3, 1] = 1.0
     with torch.no_grad():
         encoder.attention.weight[0, 0] = encoder.attention.weight[1, 1] = 100.0  # head 0: region 1, head 1: region 3
-    x = torch.cat([features[0, 1], features[0, 3]]) @ encoder.W_I.weight.T
+    x = torch.cat([features[0, 1, :4], features[0, 3, 4:]]) @ encoder.W_I.weight.T
     assert torch.allclose(encoder(features)[0], x / x.norm(), atol=1e-6)
+
+
+def test_heads_must_share_the_feature_evenly():
+    with pytest.raises(InputError, match="heads = 3: expected a divisor of the 8"):
+        image_encoder(pooling="attention", heads=3)
 
 
 def test_dropout_only_in_training():

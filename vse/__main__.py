@@ -7,6 +7,7 @@ import contextlib
 import functools
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -107,6 +108,7 @@ def train_command(defaults: TrainConfig):
         seed: int = 0,
         word_vectors: Path | None = None,
         extra_text: str | None = None,
+        teachers: list[Path] = [],  # noqa: B006  tyro reads it, nothing changes it
         resume: bool = False,
         device: str = "auto",
         images: Images = None,
@@ -119,17 +121,20 @@ def train_command(defaults: TrainConfig):
             word_vectors: word2vec (.bin, .txt) or GloVe file that the word vectors start from.
             extra_text: a data set whose captions alone are used (see --extra-pairs); photos of DATA's dev and test
                 splits are left out of it by photo id.
+            teachers: trained runs on the same features, whose mean score is distilled (see --loss.distill).
             resume: go on with the same command after a kill.
             device: auto, cpu, cuda or cuda:N; several processes through torchrun.
         """
+        from vse.checkpoint import load
         from vse.datasets import read_dataset
         from vse.evaluate import HEADER
         from vse.train import train
 
-        dataset = read_dataset(data, images)
+        dataset, opened = read_dataset(data, images), _open_features(features)
         row = train(
-            config, dataset, _open_features(features), out,
-            seed=seed, word_vectors=word_vectors, extra_text=_extra_text(extra_text, dataset), resume=resume, device=device,
+            config, dataset, opened, out,
+            seed=seed, word_vectors=word_vectors, extra_text=_extra_text(extra_text, dataset),
+            teachers=[(load(run), opened) for run in teachers], resume=resume, device=device,
         )  # fmt: skip
         print(_table([list(HEADER), ["dev, best epoch", *row.cells()]]))
         print(f"{out}: done; next: vse evaluate {out} {data} --features {' '.join(map(str, features))}")
@@ -154,23 +159,25 @@ def evaluate(
     """
     from vse.checkpoint import load, read_config, write_json
     from vse.datasets import read_dataset
+    from vse.distributed import find_device
     from vse.evaluate import HEADER, evaluate
 
     if len(run) < 2:
         raise InputError(f"{run[0] if run else 'nothing'}: expected RUN [RUN ...] DATA")
     *runs, data = run
     dataset = read_dataset(str(data), images)
-    models = [load(r, device) for r in runs]
+    models = [load(r, str(find_device(device))) for r in runs]
+    opened = [_features_for(model, features) for model in models]
+    row = evaluate(models, dataset.split(split), opened)
     for r in runs:
         trained_on, now = (read_config(r).get(key) for key in ("data_fingerprint", "data"))
         if now == dataset.name and trained_on != dataset.fingerprint():
             print(f"note: {r} was trained on another version of {now} than {data}", file=sys.stderr)
-    opened = [_open_features(features, model.feature_info.get("scales")) for model in models]
-    row = evaluate(models, dataset.split(split), opened)
     print(_table([list(HEADER), [f"{dataset.name} {split}", *row.cells()]]))
     low, high = row.interval
     print(f"rsum 95 % interval {low:.1f} to {high:.1f}; {row.images} images, {row.captions} captions")
     if json:
+        json.parent.mkdir(parents=True, exist_ok=True)
         write_json(json, {"runs": [r.name for r in runs], "data": dataset.name, "split": split, **row.as_dict()})
 
 
@@ -208,7 +215,15 @@ def search(
 
 
 def page(
-    run: Run, data: Data, /, features: FeatureFolders, out: Path, split: str = "test", queries: int = 12, seed: int = 0
+    run: Run,
+    data: Data,
+    /,
+    features: FeatureFolders,
+    out: Path,
+    split: str = "test",
+    queries: int = 12,
+    seed: int = 0,
+    images: Images = None,
 ) -> None:
     """Writes an HTML page of retrieved photos and captions.
 
@@ -221,8 +236,8 @@ def page(
     from vse.retrieval_page import write_page
 
     model = load(run)
-    opened = _open_features(features, model.feature_info.get("scales"))
-    print(write_page(model, read_dataset(data).split(split), opened, out, queries=queries, seed=seed))
+    opened = _features_for(model, features)
+    print(write_page(model, read_dataset(data, images).split(split), opened, out, queries=queries, seed=seed))
 
 
 COMMANDS = {f.__name__: f for f in (data, download, scenes, features, evaluate, search, page)}
@@ -234,6 +249,24 @@ def _open_features(paths: Sequence[Path], scales: list[float] | None = None):
     return combine_features([open_features(path) for path in paths], scales)
 
 
+def _features_for(model, paths: Sequence[Path]):
+    """The features opened for a model, scaled as in its training. Raises InputError for those of another CNN."""
+    opened = _open_features(paths, model.feature_info.get("scales"))
+    trained, given = (_encoders(info) for info in (model.feature_info, opened.info))
+    if trained and given and trained != given:
+        raise InputError(
+            f"{' '.join(map(str, paths))}: features of {', '.join(given)}, the model was trained on those of "
+            f"{', '.join(trained)}; extract them with the same --encoder"
+        )
+    return opened
+
+
+def _encoders(info: dict) -> list[str]:
+    """The CNNs that made features; [] where one is not known, as of a user's own matrix."""
+    sources = info.get("sources", [info])
+    return [source["encoder"] for source in sources] if all("encoder" in source for source in sources) else []
+
+
 def _extra_text(data: str | None, dataset):
     """The captions of `data` without the photos that `dataset` evaluates on; says how many were left out."""
     from vse.datasets import read_dataset, without_evaluated
@@ -241,7 +274,7 @@ def _extra_text(data: str | None, dataset):
     if data is None:
         return None
     kept, left_out = without_evaluated(read_dataset(data), dataset)
-    print(f"extra text: {len(kept.captions)} captions; {left_out} images left out: dev or test photos of {dataset.name}")
+    print(f"extra text: {len(kept.captions)} captions; {left_out} images left out, dev or test photos of {dataset.name}")
     return kept
 
 
@@ -304,8 +337,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"vse: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
-        print(f"vse: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        what = f"{error.filename2 or error.filename or 'system'}: {error.strerror or error}"
+        print(f"vse: {what}; check the path, the permissions and the free space", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("vse: interrupted; the same command (train: with --resume) goes on", file=sys.stderr)

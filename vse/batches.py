@@ -13,7 +13,6 @@ from torch import Tensor
 
 from vse.datasets import Dataset
 from vse.errors import InputError
-from vse.errors import InputError
 from vse.image_features import Features
 from vse.vocabulary import PAD_ID, Vocabulary
 
@@ -25,7 +24,8 @@ class Batch:
     features: Float[Tensor, "b r f"]
     tokens: Int[Tensor, "b t"]
     lengths: Int[Tensor, " b"]
-    image_ids: Int[Tensor, " b_all"]  # of the batch of all ranks
+    image_ids: Int[Tensor, " b_all"]  # of the batch of all ranks, as the next one
+    captions: Int[Tensor, " b_all"]  # row numbers of the captions in the split
 
     @property
     def same_image(self) -> Tensor:
@@ -46,20 +46,25 @@ def pad(sentences: list[list[int]]) -> tuple[Int[Tensor, "b t"], Int[Tensor, " b
     return tokens, lengths
 
 
+def _share(rows: int, rank: int, ranks: int) -> slice:
+    """Rows rank::ranks; where there are fewer rows than ranks, row 0, which `gather_rows` cuts off again."""
+    return slice(rank, None, ranks) if rank < rows else slice(0, 1)
+
+
 class TextPairs:
     """Captions without photos, for the sentence encoder alone: two captions of one image are a pair."""
 
     def __init__(self, dataset: Dataset, vocabulary: Vocabulary, device: torch.device):
         """Images with fewer than two captions are left out. Raises InputError when none is left."""
-        tokens, lengths = pad([vocabulary.encode(caption) for caption in dataset.captions])
-        self.tokens, self.lengths = tokens.to(device), lengths.to(device)
-        self._lengths = lengths.numpy()
         self._by_image = np.argsort(dataset.image_of_caption, kind="stable")
         counts = np.bincount(dataset.image_of_caption, minlength=len(dataset.images))
         starts = np.cumsum(counts) - counts
         self._starts, self._counts = starts[counts > 1], counts[counts > 1]
         if not len(self._counts):
             raise InputError(f"{dataset.name}: no image has two captions; expected pairs of captions of one image")
+        tokens, lengths = pad([vocabulary.encode(caption) for caption in dataset.captions])
+        self.tokens, self.lengths = tokens.to(device), lengths.to(device)
+        self._lengths = lengths.numpy()
 
     def __len__(self) -> int:
         """The number of images that have two captions or more."""
@@ -78,7 +83,8 @@ class TextPairs:
             starts, counts = self._starts[images], self._counts[images]
             first = draw.integers(counts)
             second = (first + draw.integers(1, counts)) % counts
-            yield tuple(self._sentences(self._by_image[starts + which][rank::ranks]) for which in (first, second))
+            mine = _share(len(images), rank, ranks)
+            yield tuple(self._sentences(self._by_image[starts + which][mine]) for which in (first, second))
 
     def _sentences(self, rows: Int[np.ndarray, " b"]) -> tuple[Tensor, Tensor]:
         index = torch.from_numpy(rows).to(self.tokens.device)
@@ -116,10 +122,10 @@ class TrainingSet:
         views = draw.integers(self.features.shape[1], size=len(self))  # a stored crop for each pair
         for start in range(0, self.steps(batch_size) * batch_size, batch_size):
             captions, view = order[start : start + batch_size], views[start : start + batch_size]
-            # With fewer pairs than ranks a rank without a row takes one that `gather_rows` cuts off again.
-            mine = slice(rank, None, ranks) if rank < len(captions) else slice(0, 1)
+            mine = _share(len(captions), rank, ranks)
             batch = self.batch(captions[mine], view[mine])
-            yield replace(batch, image_ids=self.image_of_caption[torch.from_numpy(captions)])
+            whole = torch.from_numpy(captions).to(self.tokens.device)
+            yield replace(batch, image_ids=self.image_of_caption[whole], captions=whole)
 
     def batch(self, captions: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> Batch:
         """The pairs of these captions, each photo in the given stored view."""
@@ -130,4 +136,5 @@ class TrainingSet:
             tokens=self.tokens[rows, : self._lengths[captions].max()],
             lengths=self.lengths[rows],
             image_ids=image_ids,
+            captions=rows,
         )

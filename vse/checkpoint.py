@@ -36,7 +36,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: could not be written ({error}); free some space, then run again") from None
+        way_out = "give another path" if path.is_dir() else "free some space, then run again"
+        raise InputError(f"{path}: could not be written ({error}); {way_out}") from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -120,6 +121,8 @@ def load(run: str | Path, device: str = "cpu") -> VSE:
             raise InputError(f"{run}: half-written run ({name} is missing); repeat its `vse train` with --resume")
     try:
         weights = load_file(run / WEIGHTS)
+        if not isinstance(config["feature_dim"], int) or not isinstance(config["feature_info"], dict):
+            raise InputError(f"{run / CONFIG}: feature_dim must be a number, feature_info an object; restore the file")
         model_config = config_from_dict(VSEConfig, config["model"], f"{run / CONFIG}: model")
         model = VSE(model_config, Vocabulary.load(run / WORDS), config["feature_dim"], config["feature_info"])
         model.load_state_dict(weights)

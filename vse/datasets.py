@@ -63,7 +63,10 @@ class Dataset:
             sizes = {s: self.split_of_image.count(s) for s in SPLITS}
             there = ", ".join(f"{s} ({n} images)" for s, n in sizes.items() if n) or "no split at all"
             none = self.split_of_image.count("")
-            raise InputError(f"{self.name}: no split {name!r}; there is {there}, and {none} images in none")
+            raise InputError(
+                f"{self.name}: no split {name!r}; there is {there}, and {none} images in none; "
+                "name another split, or give some images this one"
+            )
         return self.select(mask)
 
     def select(self, mask: Bool[np.ndarray, " images"]) -> "Dataset":
@@ -81,7 +84,7 @@ class Dataset:
     def path(self, i: int) -> Path:
         """The file of image `i`. Raises InputError where the data set has captions only."""
         if self.root is None:
-            raise InputError(f"{self.name}: no photos, so no {self.images[i]}; say in which folder they are")
+            raise InputError(f"{self.name}: no photos, so no {self.images[i]}; say where they are: --images DIR")
         return self.root / self.images[i]
 
     def fingerprint(self) -> str:

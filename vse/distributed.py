@@ -14,24 +14,35 @@ from torch import Tensor, nn
 from vse.errors import InputError
 
 
+def find_device(name: str) -> torch.device:
+    """The device called `name`: cpu, cuda, cuda:N, or auto for a GPU where there is one. Raises InputError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"--device {name}: expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        there = torch.cuda.device_count() or "no"
+        raise InputError(f"--device {name}: {there} CUDA device is available; use --device cpu")
+    return device
+
+
 def start(device: str) -> tuple[int, int, torch.device]:
     """(rank, ranks, this rank's device), after joining the process group when `torchrun` started us.
 
     Raises InputError for a device that is not there.
     """
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"--device {device}: no CUDA device is available; use --device cpu")
+    found = find_device(device)
     if ranks == 1:
-        return 0, 1, torch.device(device)
-    if device == "cuda":
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-        torch.cuda.set_device(device)
+        return 0, 1, found
+    if found == torch.device("cuda"):
+        found = torch.device(f"cuda:{os.environ['LOCAL_RANK']}")
+        torch.cuda.set_device(found)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    return dist.get_rank(), ranks, torch.device(device)
+        dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
+    return dist.get_rank(), ranks, found
 
 
 def wait(ranks: int) -> None:

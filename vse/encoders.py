@@ -24,8 +24,8 @@ Unit = Float[Tensor, "b d"]
 class ImageConfig:
     """How a feature becomes a point of the space; the defaults are the paper's x = W_I q."""
 
-    pooling: str = "mean"  # of the regions: "mean", or "attention" (learned weights, one softmax a head)
-    heads: int = 4  # of "attention"
+    pooling: str = "mean"  # of the regions: "mean", or "attention" (learned weights, a softmax a head)
+    heads: int = 4  # of "attention": each weights the regions for its own part of the feature
     hidden: int = 0  # units of an MLP added to W_I q; 0 = none
     dropout: float = 0.0  # on the features
 
@@ -63,25 +63,25 @@ class TextConfig:
 
 
 class ImageEncoder(nn.Module):
-    """x = W_I q / |W_I q|, q the mean of the regions or their attention-weighted sums side by side."""
+    """x = W_I q / |W_I q|, q the mean of the regions or, part by part, their attention-weighted mean."""
 
     def __init__(self, config: ImageConfig, feature_dim: int, embed_dim: int):
         super().__init__()
         heads = config.heads if config.pooling == "attention" else 0
-        # Zero weights attend to all regions alike, so training starts from the mean.
+        if heads and feature_dim % heads:
+            raise InputError(f"image.heads = {heads}: expected a divisor of the {feature_dim} feature dimensions")
         self.attention = nn.Linear(feature_dim, heads) if heads else None
         self.dropout = nn.Dropout(config.dropout)
-        pooled_dim = feature_dim * max(1, heads)
-        self.W_I = nn.Linear(pooled_dim, embed_dim, bias=False)
+        self.W_I = nn.Linear(feature_dim, embed_dim, bias=False)
         self.mlp = None
         if config.hidden:
             self.mlp = nn.Sequential(
-                nn.Linear(pooled_dim, config.hidden), nn.GELU(), nn.Dropout(config.dropout),
+                nn.Linear(feature_dim, config.hidden), nn.GELU(), nn.Dropout(config.dropout),
                 nn.Linear(config.hidden, embed_dim),
             )  # fmt: skip
 
     def start(self) -> None:
-        """What the attention weights begin at, after the general initialisation."""
+        """What the attention begins at, after the general initialisation: zero weights, the mean of the regions."""
         if self.attention is not None:
             nn.init.zeros_(self.attention.weight)
             nn.init.zeros_(self.attention.bias)
@@ -90,8 +90,9 @@ class ImageEncoder(nn.Module):
         if self.attention is None:
             q = features.mean(1)
         else:
-            weights = self.attention(features).softmax(1)
-            q = (weights.transpose(1, 2).to(features.dtype) @ features).flatten(1)  # (b, heads * f)
+            weights = self.attention(features).softmax(1).to(features.dtype)[..., None]  # (b, r, heads, 1)
+            parts = features.unflatten(2, (weights.shape[2], -1))  # (b, r, heads, f / heads)
+            q = (weights * parts).sum(1).flatten(1)
         q = self.dropout(q)
         x = self.W_I(q)
         if self.mlp is not None:

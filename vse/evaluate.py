@@ -51,7 +51,7 @@ def row_of(
 ) -> Row:
     """The row of embeddings of a split; `bootstrap` draws for the interval, 0 for none."""
     if not len(captions):
-        raise InputError(f"{dataset.name}: this split has no captions, so there is nothing to rank")
+        raise InputError(f"{dataset.name}: this split has no captions, so nothing to rank; add some or name another")
     i2t, t2i = block_ranks(images, captions, dataset.image_of_caption)
     interval = (float("nan"), float("nan"))
     if bootstrap:

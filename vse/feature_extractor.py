@@ -77,7 +77,8 @@ class FeatureExtractor:
             return CombinedExtractor(parts, info["scales"])
         if "encoder" not in info:
             raise InputError(
-                "these features are a user's own matrix, its CNN is not known: give features, not photos"
+                "these features are a user's own matrix, its CNN is not known: give features instead of photos, "
+                "or train on what `vse features` makes"
             )
         kept = {
             key: info[key]

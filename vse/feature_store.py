@@ -109,7 +109,7 @@ def open_features(path: str | Path, *, check: bool | None = None) -> Features:
         _refuse_half_done(path)
     elif path.is_file():
         matrix, names_file, info = path, path.with_suffix(".txt"), {}
-        if not names_file.exists():
+        if not names_file.exists() and path.with_name(NAMES).exists():
             names_file = path.with_name(NAMES)
     else:
         raise InputError(
@@ -237,8 +237,6 @@ def combine_features(sources: Sequence[Features], scales: Sequence[float] | None
         raise InputError(
             f"{len(sources)} features with {len(scales or ())} scales: expected one or more, a scale each"
         )
-    if len(sources) == 1 and scales is None:
-        return sources[0]
     for axis, what in ((1, "views"), (2, "regions")):
         counts = {source.array.shape[axis] for source in sources} - {1}
         if len(counts) > 1:

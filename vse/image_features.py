@@ -266,7 +266,7 @@ def _seal(out: Path, names: list[str], info: dict, state: dict) -> None:
 
 def _without_rows(source: Path, target: Path, kept: list[int]) -> None:
     """Writes the matrix `target` with the rows `kept` of `source`, atomically."""
-    matrix = np.load(source, mmap_mode="r")
+    matrix = np.load(source, mmap_mode="r", allow_pickle=False)
     temporary = target.with_name(f".{target.name}.tmp")
     smaller = _new_matrix(temporary, (len(kept), *matrix.shape[1:]))
     for start in range(0, len(kept), 1024):

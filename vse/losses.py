@@ -27,10 +27,14 @@ class LossConfig:
     warmup_epochs: int = 0  # "hardest": epochs of the sum over all contrastive items first
     temperature: float = 0.05  # starting temperature of "infonce", in cosine
     learn_temperature: bool = True  # "infonce": the temperature is trained (CLIP, Radford 2021)
+    distill: float = 0.0  # weight of the distillation from teachers, beside 1 - distill of the objective
+    teacher_temperature: float = 0.05  # of the teachers' and the student's scores in the distillation, in cosine
 
     def __post_init__(self):
         if self.name not in ("ranking", "hardest", "infonce"):
             raise InputError(f"loss.name = {self.name!r}: expected ranking, hardest or infonce")
+        if not 0 <= self.distill <= 1 or self.teacher_temperature <= 0:
+            raise InputError("loss.distill must be in [0, 1], loss.teacher_temperature positive")
         if self.margin <= 0 or self.temperature <= 0 or self.num_contrastive < 0:
             raise InputError("loss.margin and loss.temperature must be positive, loss.num_contrastive 0 or more")
 
@@ -95,6 +99,19 @@ class InfoNCELoss(nn.Module):
         logits = logits.masked_fill(same_image & ~right, -torch.inf)
         target = torch.arange(len(images), device=images.device)
         return (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
+
+
+def distillation(
+    scores: Float[Tensor, "b b"], teacher: Float[Tensor, "b b"], temperature: float
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the student's softmax with the teacher's, both ways (Hinton 2015); mean over pairs.
+
+    The teacher's scores say how near every wrong pair of the batch is, which the objective takes as all alike.
+    """
+    loss = scores.new_zeros(())
+    for s, t in ((scores, teacher), (scores.T, teacher.T)):
+        loss = loss - ((t / temperature).softmax(1) * (s / temperature).log_softmax(1)).sum(1).mean() / 2
+    return loss
 
 
 def make_objective(config: LossConfig, generator: torch.Generator | None = None) -> nn.Module:

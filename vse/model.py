@@ -106,7 +106,8 @@ class VSE(nn.Module):
         self.eval()
         out = np.empty((len(array), self.config.embed_dim), np.float32)
         for start in range(0, len(array), batch_size):
-            block = torch.from_numpy(np.ascontiguousarray(array[start : start + batch_size])).float().to(self.device)
+            block = torch.from_numpy(np.array(array[start : start + batch_size]))  # a memory map cannot be lent
+            block = block.float().to(self.device)
             embedded = self.encode_image(block.flatten(0, 1)).view(len(block), -1, self.config.embed_dim)
             out[start : start + batch_size] = nn.functional.normalize(embedded.mean(1), dim=1).cpu().numpy()
         return out

@@ -102,15 +102,15 @@ def search_captions(
     """
     captions_file, photo = Path(captions_file), Path(photo)
     if not photo.is_file():
-        raise InputError(f"{photo}: no such photo")
+        raise InputError(f"{photo}: no such photo; give the path of one")
     captions = dict.fromkeys(read_captions(captions_file))
     usable = {text: "" for text in captions if _knows(model, text)}
     unknown = tuple(text for text in captions if text not in usable)
-    for text in unknown:
-        print(f"skipped {text!r}: the model knows none of its words", file=sys.stderr)
     if not usable:
         raise InputError(f"{captions_file}: no caption has a word that the model knows; give others")
     query = model.encode_images([photo])
+    for text in unknown:
+        print(f"skipped {text!r}: the model knows none of its words", file=sys.stderr)
     home = _index_home(captions_file, model.fingerprint, cache)
     index, _, encoded = _update(home, usable, model.encode_texts, lambda text: "", "captions")
     return SearchResult(_hits(index, query, k), unknown, encoded)
@@ -161,11 +161,11 @@ def _update(
             bar.update(len(batch))
             if number % _BATCHES_A_SAVE == 0 and rows:
                 home = _store(home, _index_of(rows, wanted))
-    for name, reason in reasons.items():
-        print(f"skipped {name}: {reason}", file=sys.stderr)
     if not rows:
         name, reason = next(iter(reasons.items()))
         raise InputError(f"none of the {len(wanted)} {what} can be used; the first, {name}: {reason}")
+    for name, reason in reasons.items():
+        print(f"skipped {name}: {reason}", file=sys.stderr)
     index = _index_of(rows, wanted)
     if encoded or changed:
         _store(home, index)

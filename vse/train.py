@@ -7,13 +7,13 @@ its last whole epoch to the weights that an uninterrupted run would have.
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from vse import checkpoint, distributed
@@ -22,8 +22,10 @@ from vse.datasets import Dataset
 from vse.errors import InputError
 from vse.evaluate import Row, evaluate
 from vse.image_features import Features
-from vse.losses import LossConfig, RankingLoss, make_objective
+from vse.losses import LossConfig, RankingLoss, distillation, make_objective
 from vse.model import VSE, VSEConfig
+from vse.run_log import RunLog
+from vse.teacher import Teacher
 from vse.vocabulary import Vocabulary
 from vse.word_vectors import read_word_vectors
 
@@ -74,6 +76,7 @@ def train(
     seed: int = 0,
     word_vectors: Path | None = None,
     extra_text: Dataset | None = None,
+    teachers: Sequence[tuple[VSE, Features]] = (),
     resume: bool = False,
     device: str = "auto",
     stop_after: int | None = None,
@@ -82,6 +85,7 @@ def train(
 
     `extra_text`: captions without photos; `config.extra_pairs` pairs of them a step pull the sentence encoder
     together by the same objective, and their words enter the vocabulary.
+    `teachers`: trained models, each with its features, whose mean score is distilled (`config.loss.distill`).
     `resume` goes on where a killed run with the same settings stopped, also when nothing had been saved yet;
     `stop_after` ends the call after that many epochs in all, as a kill between two epochs would.
     Raises InputError for a run folder that is in use or was made with other settings or data.
@@ -93,14 +97,14 @@ def train(
         "train": dataclasses.asdict(config), "seed": seed, "data": dataset.name,
         "data_fingerprint": dataset.fingerprint(), "word_vectors": word_vectors.name if word_vectors else None,
         "extra_text": extra_text.fingerprint() if extra_text else None,
+        "teachers": [model.fingerprint for model, _ in teachers],
         "features": [*features.array.shape[1:], features.info.get("encoder")],
     }  # fmt: skip
     _claim(out, settings, resume)
     distributed.wait(ranks)  # all have looked at the folder before the first one writes
     with torch.random.fork_rng(devices=[torch_device] if torch_device.type == "cuda" else []):
-        training = _Training(
-            config, dataset, features, out, seed, word_vectors, extra_text, torch_device, rank, ranks, settings
-        )
+        place = rank, ranks, torch_device
+        training = _Training(config, dataset, features, out, seed, word_vectors, extra_text, teachers, place, settings)
         return training.run(stop_after)
 
 
@@ -113,44 +117,59 @@ def _claim(out: Path, settings: dict, resume: bool) -> None:
         raise InputError(f"{out}: not empty; give another --out, or --resume to go on with the run in it")
     if (out / checkpoint.CONFIG).is_file():
         before = checkpoint.read_config(out)
-        for key, value in settings.items():
-            if before.get(key) != json.loads(json.dumps(value)):
-                raise InputError(f"{out}: was trained with another {key}; repeat its command, or give another --out")
+        for key, value in json.loads(json.dumps(settings)).items():
+            if before.get(key) != value:
+                what = f"another {key} ({_difference(before.get(key), value)})"
+                raise InputError(f"{out}: was trained with {what}; repeat its command, or give another --out")
+
+
+def _difference(before: object, now: object) -> str:
+    """The first setting that differs, in words."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        key = next(k for k in (*before, *now) if before.get(k) != now.get(k))
+        return f"{key} {_difference(before.get(key), now.get(key))}"
+    return f"{before} there, {now} asked for"
 
 
 class _Training:
     """The state of one run: model, objective, optimizer, running mean, and what is best so far."""
 
-    def __init__(self, config, dataset, features, out, seed, word_vectors, extra_text, device, rank, ranks, settings):
+    def __init__(self, config, dataset, features, out, seed, word_vectors, extra_text, teachers, place, settings):
         self.config, self.features, self.out, self.seed = config, features, out, seed
-        self.device, self.rank, self.ranks, self.settings = device, rank, ranks, settings
+        self.rank, self.ranks, self.device = place
+        self.settings = settings
         train_split, self.dev = dataset.split("train"), dataset.split("dev")
         torch.manual_seed(seed)
         text = train_split.captions + (extra_text.captions if extra_text else ())
         vocabulary = Vocabulary.from_captions(text, config.min_count)
-        self.pairs = TextPairs(extra_text, vocabulary, device) if extra_text and config.extra_pairs else None
-        self.data = TrainingSet(train_split, features, vocabulary, device)
+        self.pairs = TextPairs(extra_text, vocabulary, self.device) if extra_text and config.extra_pairs else None
+        self.data = TrainingSet(train_split, features, vocabulary, self.device)
+        self.teacher = Teacher(*zip(*teachers, strict=True), train_split, self.device) if teachers else None
         if not self.data.steps(config.batch_size):
             raise InputError(f"{dataset.name}: {len(self.data)} training captions are too few to contrast")
+        if not self.dev.captions:
+            raise InputError(f"{dataset.name}: the dev split has no captions to choose the best epoch by; add some")
+        features.take(self.dev.images)  # a missing row is said now, not after the first epoch
         self.model = VSE(config.model, vocabulary, features.array.shape[3], features.info)
         if word_vectors:
             found = self.model.set_word_vectors(read_word_vectors(word_vectors, vocabulary.ids))
             self._say(f"word vectors: {found} of {len(vocabulary)} words")
-        self.model.to(device)
+        self.model.to(self.device)
         self.draws = torch.Generator()  # contrastive items: the same on every rank
-        self.objective = make_objective(config.loss, self.draws).to(device)
+        self.objective = make_objective(config.loss, self.draws).to(self.device)
         # "hardest" from a random start collapses (VSE++, section 4): first the sum over all.
         self.first_objective = RankingLoss(config.loss.margin)
         self.parameters = {f"model.{n}": p for n, p in self.model.named_parameters() if p.requires_grad}
         self.parameters |= {f"objective.{n}": p for n, p in self.objective.named_parameters() if p.requires_grad}
-        self.optimizer = _make_optimizer(config, list(self.parameters.values()))
-        self.mean = VSE(config.model, vocabulary, self.model.feature_dim, features.info).to(device)
+        self.optimizer = make_optimizer(config, list(self.parameters.values()))
+        self.mean = VSE(config.model, vocabulary, self.model.feature_dim, features.info).to(self.device)
         self.mean.load_state_dict(self.model.state_dict())
         self.epoch, self.best_rsum, self.best_epoch = 0, -1.0, 0
 
     def run(self, stop_after: int | None) -> Row:
         self._restore()
-        log = SummaryWriter(self.out / "tensorboard") if self.rank == 0 else None
+        to_do = self.epoch < self.config.epochs
+        log = RunLog(self.out) if self.rank == 0 and to_do else None
         while self.epoch < self.config.epochs and (stop_after is None or self.epoch < stop_after):
             start = time.perf_counter()
             loss = self._train_epoch()
@@ -180,7 +199,11 @@ class _Training:
                 images = self.model.encode_image(batch.features)
                 captions = self.model.encode_text(batch.tokens, batch.lengths)
             rows = len(batch.image_ids)
-            loss = objective(self._gather(images, rows), self._gather(captions, rows), batch.same_image)
+            images, captions = self._gather(images, rows), self._gather(captions, rows)
+            loss = objective(images, captions, batch.same_image)
+            if self.teacher:
+                learned = distillation(images @ captions.T, self.teacher.scores(batch), config.loss.teacher_temperature)
+                loss = (1 - config.loss.distill) * loss + config.loss.distill * learned
             if extra:
                 loss = loss + self._text_loss(objective, next(extra))
             self.optimizer.zero_grad()
@@ -230,21 +253,13 @@ class _Training:
         """The model that is evaluated and kept: the running mean of the weights where there is one."""
         return self.mean if self.config.average else self.model
 
-    def _record(self, loss: float, seconds: float, row: Row, log: SummaryWriter) -> None:
-        """Terminal, metrics.jsonl, TensorBoard; the checkpoint last, so that a kill before it repeats the epoch."""
+    def _record(self, loss: float, seconds: float, row: Row, log: RunLog) -> None:
+        """Says and logs the epoch; the checkpoint last, so that a kill before it repeats the epoch."""
         line = {"epoch": self.epoch, "loss": loss, "seconds": seconds, "captions_per_s": len(self.data) / seconds,
                 "learning_rate": self.optimizer.param_groups[0]["lr"], "dev": row.as_dict()}  # fmt: skip
         self._say(f"epoch {self.epoch:3d}  loss {loss:7.4f}  dev {row.summary()}"
                   f"  {seconds:.0f} s, {len(self.data) / seconds:.0f} captions/s")  # fmt: skip
-        path = self.out / "metrics.jsonl"
-        kept = path.read_text().splitlines()[: self.epoch - 1] if path.exists() else []
-        text = "\n".join([*kept, json.dumps(line)]) + "\n"
-        checkpoint.write_atomically(path, lambda p: p.write_text(text))
-        log.add_scalar("train/loss", loss, self.epoch)
-        for direction, recall in (("i2t", row.i2t), ("t2i", row.t2i)):
-            for name, value in dataclasses.asdict(recall).items():
-                log.add_scalar(f"dev/{direction}_{name}", value, self.epoch)
-        log.add_scalar("dev/rsum", row.rsum, self.epoch)
+        log.epoch(line)
         if row.rsum > self.best_rsum:
             self.best_rsum, self.best_epoch = row.rsum, self.epoch
             checkpoint.save_run(self.out, self._kept(), self.settings)
@@ -263,8 +278,8 @@ class _Training:
     def _restore(self) -> None:
         saved = checkpoint.load_resume(self.out)
         if saved is None:
-            finished = self.out / "metrics.json"
-            if finished.is_file():
+            needed = ("metrics.json", checkpoint.CONFIG, checkpoint.WORDS, checkpoint.WEIGHTS)
+            if all((self.out / name).is_file() for name in needed):  # else it is trained anew, to the same bits
                 self.epoch = self.config.epochs
             return
         tensors, counters = saved
@@ -299,7 +314,8 @@ class _Training:
             tqdm.write(text)
 
 
-def _make_optimizer(config: TrainConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(config: TrainConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer that `config` names."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, config.learning_rate)
     if config.optimizer == "adam":

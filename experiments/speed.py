@@ -1,0 +1,194 @@
+"""How fast, and how far from the floor: `python -m experiments.speed` writes results/speed.json.
+
+Ratios are taken within one run, the two sides in turn, because machines differ and are shared. The floor of a
+training step is its multiply-adds over the measured rate of a large matrix product of the same precision.
+"""
+
+import argparse
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from experiments import RESULTS, find_data
+from vse import checkpoint
+from vse.batches import Batch, TrainingSet
+from vse.datasets import read_dataset
+from vse.errors import InputError
+from vse.image_features import FeatureExtractor, Features, extract_features
+from vse.losses import make_objective
+from vse.metrics import block_ranks
+from vse.model import VSE
+from vse.recipes import RECIPES
+from vse.train import TrainConfig, make_optimizer
+from vse.vocabulary import Vocabulary
+
+STEPS, ROUNDS = 20, 3
+
+
+class PlainEncoder(nn.Module):
+    """The yardstick: what one writes in an hour, a packed fp32 recurrent encoder and its last state."""
+
+    def __init__(self, cell: str, vocabulary_size: int, hidden: int, embed_dim: int, bidirectional: bool):
+        super().__init__()
+        self.words = nn.Embedding(vocabulary_size, 300, padding_idx=0)
+        kind = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
+        self.rnn = kind(300, hidden, batch_first=True, bidirectional=bidirectional)
+        width = hidden * (1 + bidirectional)
+        self.out = nn.Identity() if width == embed_dim else nn.Linear(width, embed_dim)
+
+    def forward(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        packed = pack_padded_sequence(self.words(tokens), lengths, batch_first=True, enforce_sorted=False)
+        last = self.rnn(packed)[1]
+        last = last[0] if isinstance(last, tuple) else last
+        return nn.functional.normalize(self.out(torch.cat(list(last), 1)), dim=1)
+
+
+def stepper(
+    model: nn.Module, encode_text: Callable, encode_image: Callable, config: TrainConfig, precision: str
+) -> Callable[[Batch], None]:
+    """One training step of the same objective and optimizer, whatever the encoders are."""
+    objective = make_objective(config.loss)
+    parameters = [*model.parameters(), *objective.parameters()]
+    optimizer = make_optimizer(config, [p for p in parameters if p.requires_grad])
+
+    def step(batch: Batch) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            images, captions = encode_image(batch.features), encode_text(batch.tokens, batch.lengths)
+        loss = objective(images, captions, batch.same_image)
+        optimizer.zero_grad()
+        loss.backward()
+        if config.gradient_norm:
+            nn.utils.clip_grad_norm_(parameters, config.gradient_norm)
+        optimizer.step()
+
+    return step
+
+
+def training(recipe: str, plain: str, data: TrainingSet, vocabulary: Vocabulary) -> dict:
+    """Captions/s of a recipe and of the plain loop at the same batch size, in turn; and the recipe's floor."""
+    config = RECIPES[recipe]()
+    ours = VSE(config.model, vocabulary, data.features.shape[3]).train()
+    bidirectional = plain == "gru"
+    hidden = config.model.text.hidden
+    yardstick = nn.ModuleDict({
+        "text": PlainEncoder(plain, len(vocabulary), hidden, config.model.embed_dim, bidirectional),
+        "image": nn.Linear(data.features.shape[3], config.model.embed_dim, bias=False),
+    })  # fmt: skip
+    steps = {
+        "ours": stepper(ours, ours.encode_text, ours.encode_image, config, config.precision),
+        "plain": stepper(
+            yardstick, yardstick["text"],
+            lambda f: nn.functional.normalize(yardstick["image"](f.mean(1)), dim=1), config, "float32",
+        ),
+    }  # fmt: skip
+    batches = [b for b, _ in zip(data.epoch(config.batch_size, 0, 0), range(STEPS), strict=False)]
+    rate = {name: 0.0 for name in steps}
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            step(batches[0])
+            seconds = _timed(lambda step=step: [step(batch) for batch in batches])
+            rate[name] = max(rate[name], sum(len(b.lengths) for b in batches) / seconds)
+    flops = _operations(ours, batches)
+    floor = flops / STEPS / (product_rate(config.precision) * 1e9)
+    step_s = config.batch_size / rate["ours"]
+    return {
+        "recipe": recipe, "plain": f"packed {plain}, float32", "captions_per_s": rate["ours"],
+        "plain_captions_per_s": rate["plain"], "ratio": rate["ours"] / rate["plain"],
+        "step_s": step_s, "floor_s": floor, "times_floor": step_s / floor,
+    }  # fmt: skip
+
+
+def _operations(model: VSE, batches: list[Batch]) -> float:
+    """Floating point operations of the weights' products in forward and backward, unpadded words."""
+    words = sum(int(b.lengths.sum()) for b in batches)
+    pairs = sum(len(b.lengths) for b in batches)
+    text = sum(p.numel() for n, p in model.text_encoder.named_parameters() if p.ndim == 2 and "vectors" not in n)
+    out = sum(p.numel() for n, p in model.text_encoder.named_parameters() if n == "out.weight")
+    image = sum(p.numel() for p in model.image_encoder.parameters() if p.ndim == 2)
+    return 6.0 * (words * (text - out) + pairs * (out + image))  # 2 a product, forward and twice backward
+
+
+def product_rate(precision: str, size: int = 1536) -> float:
+    """GFLOP/s of a large matrix product, the best of a few."""
+    kind = getattr(torch, precision)
+    a, b = (torch.randn(size, size).to(kind) for _ in range(2))
+    best = min(_timed(lambda: a @ b) for _ in range(8))
+    return 2 * size**3 / best / 1e9
+
+
+def features(photos: list[Path], scratch: Path) -> dict:
+    """Photos/s of the whole extraction against the bare forward pass on decoded pixels."""
+    extractor = FeatureExtractor("efficientnet-lite2")
+    pixels = np.stack([extractor.read(path) for path in photos[: extractor.photos_per_batch]])
+    extractor.encode_pixels(pixels)
+    bare = whole = 0.0
+    for attempt in range(ROUNDS):
+        bare = max(bare, 4 * len(pixels) / _timed(lambda: [extractor.encode_pixels(pixels) for _ in range(4)]))
+        names = [path.name for path in photos]
+        out = scratch / str(attempt)
+        extract_features(photos, names, "efficientnet-lite2", out, progress=False)
+        whole = max(whole, checkpoint.read_json(out / "features.json")["images_per_second"])
+    return {"bare_images_per_s": bare, "images_per_s": whole, "share": whole / bare}
+
+
+def ranking(images: int, captions: int, dim: int) -> dict:
+    """Seconds and memory (MB above what the vectors take) of all ranks both ways."""
+    draw = np.random.default_rng(0)
+    x, v = (draw.standard_normal((n, dim), np.float32) for n in (images, captions))
+    for part in (x, v):
+        part /= np.linalg.norm(part, axis=1, keepdims=True)
+    owner = np.arange(captions) % images
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = _timed(lambda: block_ranks(x, v, owner))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"images": images, "captions": captions, "dim": dim, "seconds": seconds, "peak_mb": (after - before) / 1024}
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments.speed", description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="torch threads (default: all cores)")
+    parser.add_argument("--large", action="store_true", help="also rank 25,000 images x 125,000 captions")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    try:
+        dataset = read_dataset(find_data("flickr8k"))
+    except InputError as error:
+        print(f"experiments.speed: {error}", file=sys.stderr)
+        return 1
+    split = dataset.split("train")
+    vocabulary = Vocabulary.from_captions(split.captions)
+    noise = np.random.default_rng(0).standard_normal((len(split.images), 1, 1, 1280)).astype(np.float16)
+    data = TrainingSet(split, Features(noise, split.images), vocabulary, torch.device("cpu"))
+    result = {
+        "command": "python -m experiments.speed --large", "threads": arguments.threads,
+        "float32_gflops": product_rate("float32"), "bfloat16_gflops": product_rate("bfloat16"),
+        "training": [training("paper", "lstm", data, vocabulary), training("best", "gru", data, vocabulary)],
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        result["features"] = features([dataset.path(i) for i in range(320)], Path(scratch))
+    result["ranking"] = [ranking(1000, 5000, 1024)]
+    if arguments.large:
+        result["ranking"].append(ranking(25_000, 125_000, 1024))
+    RESULTS.mkdir(exist_ok=True)
+    checkpoint.write_json(RESULTS / "speed.json", result)
+    print((RESULTS / "speed.json").read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
