@@ -18,10 +18,11 @@ from experiments import RESULTS, find_data
 from vse import checkpoint
 from vse.datasets import Dataset, read_dataset
 from vse.errors import InputError
-from vse.evaluate import Row, evaluate
+from vse.evaluate import evaluate
 from vse.image_features import Features, combine_features, extract_features, open_features
 from vse.recipes import RECIPES
-from vse.train import TrainConfig, train
+from vse.train import train
+from vse.train_config import TrainConfig
 
 WORD_VECTORS = "word2vec/google-news-300d-26k.bin"
 # What `vse features` is asked for: encoder, views, grid, precision.

@@ -28,7 +28,7 @@ from vse.losses import make_objective
 from vse.metrics import block_ranks
 from vse.model import VSE
 from vse.recipes import RECIPES
-from vse.train import TrainConfig, make_optimizer
+from vse.train_config import TrainConfig, make_optimizer
 from vse.vocabulary import Vocabulary
 
 STEPS, ROUNDS = 20, 3

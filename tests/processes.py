@@ -49,7 +49,7 @@ def run_rank(said: Path, rank: int, ranks: int, port: int, args: tuple, settings
     if rank == 0:
         _delay(train_module._Training, "_record")  # the others must not look at the folder before
     else:
-        _delay(train_module, "_claim")  # the first must not fill the folder before
+        _delay(train_module.checkpoint, "claim")  # the first must not fill the folder before
     train_quietly(said, *args, **settings)
 
 

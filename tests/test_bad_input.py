@@ -291,6 +291,8 @@ def test_features_of_something_else(world, run, colour_run, colour_cnn, tmp_path
     assert call("features", world.csv, "--encoder", "alexnet", "--out", tmp_path / "f").status == 0
     command = ("evaluate", colour_run, world.csv, "--features", tmp_path / "f")  # as wide as the right ones
     refused(*command, says=("alexnet", "efficientnet-lite2", "--encoder"))
+    command = ("train", world.csv, "--features", tmp_path / "f", "--out", colour_run, *TINY, "--resume")
+    refused(*command, says=("another features", "efficientnet-lite2", "alexnet", "--out"), keeps=colour_run)
     refused("search", run, "red", "--images", world.photos, says=("user's own matrix", "vse features"))
     assert nothing_in(world.photos / ".vse-index")
 

@@ -14,6 +14,12 @@ from safetensors.numpy import load_file
 import vse.image_features
 from vse.__main__ import main
 from vse.checkpoint import load
+from vse.datasets import read_dataset
+from vse.encoders import ImageConfig, TextConfig
+from vse.image_features import open_combined
+from vse.model import VSEConfig
+from vse.train import train
+from vse.train_config import TrainConfig
 
 pytest.register_assert_rewrite("coloured_shapes")
 from coloured_shapes import (  # noqa: E402
@@ -141,6 +147,17 @@ def test_evaluate_prints_the_row_and_writes_it(world, run, tmp_path):
     assert row["interval"][0] <= row["rsum"] <= row["interval"][1]
     dev = works("evaluate", run, world.csv, "--features", world.matrix, "--split", "dev")
     assert numbers(dev) == of_json(json.loads((run / "metrics.json").read_text())["dev"])
+
+
+def test_a_run_trained_from_python_sees_the_features_as_it_did(world, tmp_path):
+    """The command line scales features so that several can stand side by side; here nothing did."""
+    features, dataset = vse.image_features.open_features(world.matrix), read_dataset(world.csv)
+    image = ImageConfig(hidden=3)  # not linear: a scale would show
+    config = TrainConfig(VSEConfig(8, image, TextConfig(word_dim=6, hidden=6)), epochs=1)
+    train(config, dataset, features, tmp_path / "run", device="cpu")
+    again = open_combined([world.matrix], load(tmp_path / "run").feature_info)
+    assert np.array_equal(again.take(world.names)[:, 0, 0], world.array)
+    works("evaluate", tmp_path / "run", world.csv, "--features", world.matrix)
 
 
 def test_several_runs_are_an_ensemble(world, run, tmp_path):

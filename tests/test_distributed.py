@@ -10,7 +10,8 @@ from vse.encoders import ImageConfig, TextConfig
 from vse.errors import InputError
 from vse.losses import LossConfig
 from vse.model import VSEConfig
-from vse.train import TrainConfig, train
+from vse.train import train
+from vse.train_config import TrainConfig
 
 
 def config(loss, **changes):

@@ -1,13 +1,13 @@
 """vse.index: exact cosine search against float64 loops, ties, files that survive or are refused, combine."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vse import index as index_module
 from vse.errors import InputError
 from vse.index import Index, combine
 
@@ -144,7 +144,7 @@ def test_a_save_cut_off_leaves_the_old_index_or_one_that_is_refused(tmp_path, mo
     for survives in (0, 1):  # how many of the two files are written before the disk is full
         old.save(tmp_path)
         left = survives
-        replace = index_module.os.replace
+        replace = os.replace
 
         def full_disk(source, target, replace=replace):
             nonlocal left
@@ -154,7 +154,7 @@ def test_a_save_cut_off_leaves_the_old_index_or_one_that_is_refused(tmp_path, mo
             replace(source, target)
 
         with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-            patch.setattr(index_module.os, "replace", full_disk)
+            patch.setattr(os, "replace", full_disk)
             new.save(tmp_path)
         assert sorted(p.name for p in tmp_path.iterdir()) == ["index.faiss", "items.json"]
         if survives == 0:

@@ -140,8 +140,9 @@ def test_word_vectors_are_set_in_proportion_and_at_the_scale_of_the_start():
     ratio = after[ids].numpy() / pretrained
     assert np.allclose(ratio, ratio[0, 0], rtol=1e-4)  # one factor for all: lengths keep their proportion
     assert after[ids].square().mean().sqrt() == pytest.approx(before[UNK_ID:].square().mean().sqrt().item(), rel=1e-4)
-    others = [i for i in range(len(model.vocabulary)) if i not in ids]
+    others = [i for i in range(len(model.vocabulary)) if i not in (*ids, UNK_ID)]
     assert torch.equal(after[others], before[others])
+    assert torch.allclose(after[UNK_ID], after[UNK_ID + 1 :].mean(0))  # an unknown word is the mean word
 
 
 def test_no_known_word_changes_nothing():

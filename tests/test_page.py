@@ -2,13 +2,14 @@
 
 import base64
 import io
+import os
 import re
 from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
 
-from vse import page as page_module
+from vse.errors import InputError
 from vse.page import THUMBNAIL_PX, retrieval_page
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -178,7 +179,7 @@ def test_a_failed_write_leaves_the_old_page(tmp_path, photos, monkeypatch):
     def full_disk(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(page_module.os, "replace", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(InputError, match="No space"):
         write(out, photos, title="another")
     assert out.read_bytes() == before and [p.name for p in out.parent.iterdir()] == ["page.html"]

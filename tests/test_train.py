@@ -20,7 +20,8 @@ from vse.evaluate import evaluate
 from vse.image_features import Features
 from vse.losses import LossConfig
 from vse.model import VSEConfig
-from vse.train import TrainConfig, train
+from vse.train import train
+from vse.train_config import TrainConfig
 
 PLAIN = TrainConfig(
     model=VSEConfig(embed_dim=8, init_range=0.0, text=TextConfig(encoder="gru", word_dim=8, hidden=8)),

@@ -3,24 +3,19 @@
 The options of `train` are made from the dataclasses of its config; the recipe gives their defaults.
 """
 
-import contextlib
-import functools
-import io
 import json
-import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
 from tyro.conf import FlagConversionOff, Positional, arg
 
 from vse import __version__
+from vse.command_line import run, table
 from vse.errors import InputError
 from vse.recipes import RECIPES
-from vse.train import TrainConfig
+from vse.train_config import TrainConfig
 
 Data = Annotated[Positional[str], arg(metavar="DATA", help="Flickr8K folder, Karpathy JSON, CSV, photos, or scenes")]
 Run = Annotated[Positional[Path], arg(metavar="RUN", help="run folder that `vse train` made")]
@@ -128,15 +123,16 @@ def train_command(defaults: TrainConfig):
         from vse.checkpoint import load
         from vse.datasets import read_dataset
         from vse.evaluate import HEADER
+        from vse.image_features import open_combined
         from vse.train import train
 
-        dataset, opened = read_dataset(data, images), _open_features(features)
+        dataset, opened = read_dataset(data, images), open_combined(features)
         row = train(
             config, dataset, opened, out,
             seed=seed, word_vectors=word_vectors, extra_text=_extra_text(extra_text, dataset),
             teachers=[(load(run), opened) for run in teachers], resume=resume, device=device,
         )  # fmt: skip
-        print(_table([list(HEADER), ["dev, best epoch", *row.cells()]]))
+        print(table([list(HEADER), ["dev, best epoch", *row.cells()]]))
         print(f"{out}: done; next: vse evaluate {out} {data} --features {' '.join(map(str, features))}")
 
     return train
@@ -161,19 +157,20 @@ def evaluate(
     from vse.datasets import read_dataset
     from vse.distributed import find_device
     from vse.evaluate import HEADER, evaluate
+    from vse.image_features import open_combined
 
     if len(run) < 2:
         raise InputError(f"{run[0] if run else 'nothing'}: expected RUN [RUN ...] DATA")
     *runs, data = run
     dataset = read_dataset(str(data), images)
     models = [load(r, str(find_device(device))) for r in runs]
-    opened = [_features_for(model, features) for model in models]
+    opened = [open_combined(features, model.feature_info) for model in models]
     row = evaluate(models, dataset.split(split), opened)
     for r in runs:
         trained_on, now = (read_config(r).get(key) for key in ("data_fingerprint", "data"))
         if now == dataset.name and trained_on != dataset.fingerprint():
             print(f"note: {r} was trained on another version of {now} than {data}", file=sys.stderr)
-    print(_table([list(HEADER), [f"{dataset.name} {split}", *row.cells()]]))
+    print(table([list(HEADER), [f"{dataset.name} {split}", *row.cells()]]))
     low, high = row.interval
     print(f"rsum 95 % interval {low:.1f} to {high:.1f}; {row.images} images, {row.captions} captions")
     if json:
@@ -233,38 +230,15 @@ def page(
     """
     from vse.checkpoint import load
     from vse.datasets import read_dataset
+    from vse.image_features import open_combined
     from vse.retrieval_page import write_page
 
     model = load(run)
-    opened = _features_for(model, features)
+    opened = open_combined(features, model.feature_info)
     print(write_page(model, read_dataset(data, images).split(split), opened, out, queries=queries, seed=seed))
 
 
 COMMANDS = {f.__name__: f for f in (data, download, scenes, features, evaluate, search, page)}
-
-
-def _open_features(paths: Sequence[Path], scales: list[float] | None = None):
-    from vse.image_features import combine_features, open_features
-
-    return combine_features([open_features(path) for path in paths], scales)
-
-
-def _features_for(model, paths: Sequence[Path]):
-    """The features opened for a model, scaled as in its training. Raises InputError for those of another CNN."""
-    opened = _open_features(paths, model.feature_info.get("scales"))
-    trained, given = (_encoders(info) for info in (model.feature_info, opened.info))
-    if trained and given and trained != given:
-        raise InputError(
-            f"{' '.join(map(str, paths))}: features of {', '.join(given)}, the model was trained on those of "
-            f"{', '.join(trained)}; extract them with the same --encoder"
-        )
-    return opened
-
-
-def _encoders(info: dict) -> list[str]:
-    """The CNNs that made features; [] where one is not known, as of a user's own matrix."""
-    sources = info.get("sources", [info])
-    return [source["encoder"] for source in sources] if all("encoder" in source for source in sources) else []
 
 
 def _extra_text(data: str | None, dataset):
@@ -274,80 +248,25 @@ def _extra_text(data: str | None, dataset):
     if data is None:
         return None
     kept, left_out = without_evaluated(read_dataset(data), dataset)
-    print(f"extra text: {len(kept.captions)} captions; {left_out} images left out, dev or test photos of {dataset.name}")
+    print(f"extra text: {len(kept.captions)} captions; left out {left_out} images, evaluated in {dataset.name}")
     return kept
-
-
-def _table(rows: list[list[str]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [[c.rjust(w) for c, w in zip(row, widths, strict=True)] for row in rows]
-    return "\n".join("  ".join([row[0].ljust(widths[0]), *line[1:]]) for row, line in zip(rows, lines, strict=True))
 
 
 def _json_line(hit) -> str:
     return json.dumps({"rank": hit.rank, "score": round(hit.score, 6), "name": hit.name})
 
 
-def _parse(argv: Sequence[str]) -> Callable[[], None]:
-    """The call that the arguments ask for. Raises InputError for arguments that do not fit."""
-    words = [word for arg in argv for word in (arg.split("=", 1) if arg.startswith("--recipe=") else [arg])]
+def _commands(argv: Sequence[str]) -> dict[str, Callable[..., None]]:
+    """All subcommands; `train` with the defaults of the recipe that `argv` names, the last one if there are more."""
+    words = [word for a in argv for word in (a.split("=", 1) if a.startswith("--recipe=") else [a])]
     recipes = [b for a, b in zip(words, words[1:], strict=False) if a == "--recipe"] or ["paper"]
-    # the last one counts, as for every option; a wrong name is refused below
-    commands = COMMANDS | {"train": train_command(RECIPES.get(recipes[-1], RECIPES["paper"])())}
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.extras.subcommand_cli_from_dict(
-                {name: _bound(command) for name, command in commands.items()}, args=list(argv), prog="vse"
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        help_of = f"vse {argv[0]} --help" if argv and argv[0] in commands else "vse --help"
-        raise InputError(f"{_unboxed(said.getvalue())}; see {help_of}") from None
-
-
-def _unboxed(box: str) -> str:
-    """The text of an error that tyro drew in a box, without frame, rules, title and its own hints at the help."""
-    lines = [line.strip("│| ") for line in box.splitlines()[1:]]
-    hints = ("For full helptext", "Argument helptext", "in vse", "vse ")
-    kept = [line for line in lines if re.search(r"\w", line) and not line.startswith(hints)]
-    text = " ".join(kept).rstrip(".").replace(" Perhaps you meant:", "; perhaps you meant:")
-    return re.sub(r"__tyro\S*?\.config\.?", "", text)
-
-
-def _bound(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """`command` with its signature, but binding its arguments only: what it prints is not the parser's."""
-
-    @functools.wraps(command)
-    def bind(*args, **kwargs):
-        return functools.partial(command, *args, **kwargs)
-
-    return bind
+    return COMMANDS | {"train": train_command(RECIPES.get(recipes[-1], RECIPES["paper"])())}  # wrong: refused later
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0, 1 for a user's mistake (said in one line), 130 when interrupted."""
     argv = sys.argv[1:] if argv is None else argv
-    try:
-        if list(argv) == ["--version"]:
-            print(f"vse {__version__}")
-            return 0
-        _parse(argv)()
-    except InputError as error:
-        print(f"vse: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:
-        what = f"{error.filename2 or error.filename or 'system'}: {error.strerror or error}"
-        print(f"vse: {what}; check the path, the permissions and the free space", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("vse: interrupted; the same command (train: with --resume) goes on", file=sys.stderr)
-        return 130
-    return 0
+    return run("vse", _commands(argv), argv, __version__)
 
 
 if __name__ == "__main__":

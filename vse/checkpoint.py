@@ -7,9 +7,7 @@ unpickled. Knows nothing of training itself.
 import dataclasses
 import hashlib
 import json
-import os
 import typing
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,47 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from vse.errors import InputError
+from vse.files import read_json, write_atomically, write_json
 from vse.model import VSE, VSEConfig
 from vse.vocabulary import Vocabulary
 
 VERSION = 1  # of the folder's format
 CONFIG, WEIGHTS, WORDS, RESUME = "config.json", "model.safetensors", "vocabulary.txt", "resume.safetensors"
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` on a neighbouring temporary path, then renames: a reader sees the old file or the whole new one.
-
-    A full disk raises InputError with the path; the old file stays as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        way_out = "give another path" if path.is_dir() else "free some space, then run again"
-        raise InputError(f"{path}: could not be written ({error}); {way_out}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Writes indented JSON atomically."""
-    write_atomically(path, lambda p: p.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))
-
-
-def read_json(path: Path) -> dict:
-    """The object in a JSON file. Raises InputError with path and place for anything else."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value
 
 
 def config_from_dict(kind: type, values: object, where: str = "config"):
@@ -136,6 +99,32 @@ def load(run: str | Path, device: str = "cpu") -> VSE:
         ) from None
     model.fingerprint = hashlib.sha256((run / WEIGHTS).read_bytes()).hexdigest()[:16]
     return model.to(device).eval()
+
+
+def claim(out: Path, settings: dict, resume: bool) -> None:
+    """Sees that the run folder is free, or holds a run with the same `settings` and is to be resumed.
+
+    Raises InputError that names the setting that differs.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if not any(out.iterdir()):
+        return
+    if not resume:
+        raise InputError(f"{out}: not empty; give another --out, or --resume to go on with the run in it")
+    if (out / CONFIG).is_file():
+        before = read_config(out)
+        for key, value in json.loads(json.dumps(settings)).items():
+            if before.get(key) != value:
+                what = f"another {key} ({_difference(before.get(key), value)})"
+                raise InputError(f"{out}: was trained with {what}; repeat its command, or give another --out")
+
+
+def _difference(before: object, now: object) -> str:
+    """The first setting that differs, in words."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        key = next(k for k in (*before, *now) if before.get(k) != now.get(k))
+        return f"{key} {_difference(before.get(key), now.get(key))}"
+    return f"{before} there, {now} asked for"
 
 
 def save_resume(out: Path, tensors: dict[str, torch.Tensor], counters: dict) -> None:

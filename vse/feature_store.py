@@ -6,8 +6,6 @@ own matrix needs only the first two, (N, D) or (N, V, R, D). Knows no CNN and no
 Axes: N images, V stored views (crops), R regions of the feature map in row-major order, D feature_dim.
 """
 
-import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 from vse.errors import InputError
+from vse.files import read_json
 from vse.side_by_side import SideBySide
 
 VERSION = 1  # of features.json
@@ -198,27 +197,6 @@ def read_info(folder: Path) -> dict:
     return info
 
 
-def read_json(path: Path) -> dict:
-    """The object in a JSON file. Raises InputError for anything else."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable JSON file ({error})") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes the file so that a reader sees the old one or the whole new one, also after a kill."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 # --- several CNNs ---------------------------------------------------------------------------------------
 
 
@@ -267,3 +245,31 @@ def _unit_scale(array: np.ndarray, rows: np.ndarray) -> float:
     means = np.stack([np.asarray(array[row], np.float32).mean((0, 1)) for row in sample])
     norm = float(np.linalg.norm(means, axis=1).mean())
     return 1.0 / norm if norm > 0 else 1.0
+
+
+def open_combined(paths: Sequence[str | Path], trained: dict | None = None) -> Features:
+    """The features of several folders side by side; with `trained`, a model's feature_info, scaled as in its
+    training.
+
+    Raises InputError for features of other CNNs than the model was trained on.
+    """
+    sources = [open_features(path) for path in paths]
+    if trained is None:
+        return combine_features(sources)
+    if "scales" in trained or len(sources) > 1:
+        combined = combine_features(sources, trained.get("scales"))
+    else:  # trained on one matrix as it is
+        combined = sources[0]
+    asked, given = _encoders(trained), _encoders(combined.info)
+    if asked and given and asked != given:
+        raise InputError(
+            f"{' '.join(map(str, paths))}: features of {', '.join(given)}, the model was trained on those of "
+            f"{', '.join(asked)}; extract them with the same --encoder"
+        )
+    return combined
+
+
+def _encoders(info: dict) -> list[str]:
+    """The CNNs that made features; [] where one is not known, as of a user's own matrix."""
+    sources = info.get("sources", [info])
+    return [source["encoder"] for source in sources] if all("encoder" in source for source in sources) else []

@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from vse import feature_store as store
 from vse.errors import InputError
 from vse.feature_extractor import DEFAULT_ENCODER, CombinedExtractor, FeatureExtractor, configuration, decoded
-from vse.feature_store import INFO, MATRIX, NAMES, PROGRESS, Features, combine_features, open_features
+from vse.feature_store import INFO, MATRIX, NAMES, PROGRESS, Features, combine_features, open_combined
+
+from vse.feature_store import open_features, read_info  # isort: skip
+from vse.files import read_json, write_text
 from vse.photos import VIEWS, BadPhoto, bad_photos, check_photos
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "FeatureExtractor",
     "Features",
     "combine_features",
+    "open_combined",
     "extract_features",
     "open_features",
 ]
@@ -120,7 +123,7 @@ def _is_utf8(name: str) -> bool:
 
 def _is_finished(out: Path, config: dict) -> bool:
     """True for a folder that holds what `config` asks for. Raises InputError when it holds something else."""
-    info = store.read_info(out)
+    info = read_info(out)
     if info:
         if info.get("grid") == info.get("map_size") and config["asked_grid"] in (0, info["grid"]):
             info["asked_grid"] = config["asked_grid"]  # the whole map, asked for by its size or as 0
@@ -148,7 +151,7 @@ def _require_same(out: Path, there: dict, config: dict) -> None:
 def _resume(out: Path, config: dict) -> dict:
     """The state of an interrupted extraction, or a new one."""
     if (out / PROGRESS).exists():
-        state = store.read_json(out / PROGRESS)
+        state = read_json(out / PROGRESS)
         _require_same(out, state.get("config", {}), config)
         return state
     return {"config": config, "done": 0, "skipped": {}}
@@ -215,7 +218,7 @@ def _open_partial(out: Path, extractor: FeatureExtractor, state: dict) -> np.mem
         if matrix.shape == shape:
             return matrix
     state |= {"done": 0, "skipped": {}}
-    store.write_text(out / PROGRESS, json.dumps(state))
+    write_text(out / PROGRESS, json.dumps(state))
     return _new_matrix(path, shape)
 
 
@@ -240,7 +243,7 @@ def _as_float16(features: np.ndarray, names: list[str]) -> np.ndarray:
 
 def _save(out: Path, matrix: np.memmap, state: dict) -> None:
     matrix.flush()  # the rows first: what progress.json promises must be there
-    store.write_text(out / PROGRESS, json.dumps(state))
+    write_text(out / PROGRESS, json.dumps(state))
 
 
 def _seal(out: Path, names: list[str], info: dict, state: dict) -> None:
@@ -253,14 +256,14 @@ def _seal(out: Path, names: list[str], info: dict, state: dict) -> None:
         raise InputError(
             f"none of the {len(names):,} photos can be read, the first is {names[0]} ({skipped[names[0]]})"
         )
-    store.write_text(out / NAMES, "".join(f"{names[row]}\n" for row in kept))
+    write_text(out / NAMES, "".join(f"{names[row]}\n" for row in kept))
     if partial.exists() and skipped:
         _without_rows(partial, out / MATRIX, kept)
         partial.unlink()
     elif partial.exists():
         os.replace(partial, out / MATRIX)
     info = info | {"skipped": skipped, "images_per_second": state.get("images_per_second", 0.0)}
-    store.write_text(out / INFO, json.dumps(info, indent=2, ensure_ascii=False) + "\n")
+    write_text(out / INFO, json.dumps(info, indent=2, ensure_ascii=False) + "\n")
     (out / PROGRESS).unlink(missing_ok=True)
 
 

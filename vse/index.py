@@ -7,7 +7,6 @@ Axes: n items, q queries, d dimensions of the space, k results.
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from vse.errors import InputError
+from vse.files import write_bytes
 
 VECTORS_FILE, ITEMS_FILE = "index.faiss", "items.json"
 _VERSION = 1
@@ -104,8 +104,8 @@ class Index:
         stored = faiss.serialize_index(self._faiss).tobytes()
         items = {"version": _VERSION, "vectors_sha256": hashlib.sha256(stored).hexdigest()}
         items |= {"names": self.names, "labels": self.labels}
-        _replace(folder / VECTORS_FILE, stored)
-        _replace(folder / ITEMS_FILE, json.dumps(items, indent=0).encode())
+        write_bytes(folder / VECTORS_FILE, stored)
+        write_bytes(folder / ITEMS_FILE, json.dumps(items, indent=0).encode())
 
     @classmethod
     def load(cls, folder: Path) -> "Index":
@@ -147,13 +147,3 @@ def _unit_rows(vectors: np.ndarray, what: str) -> np.ndarray:
         found = f"{what} {wrong[0]} ({len(wrong)} in all) has norm {norms[wrong[0]]:.4g}"
         raise InputError(f"{found}, expected 1: divide each row by its norm")
     return np.ascontiguousarray(vectors, dtype=np.float32)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes `path` whole or leaves it as it was."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

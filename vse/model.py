@@ -48,6 +48,7 @@ class VSE(nn.Module):
         self.image_encoder.start()
         with torch.no_grad():
             self.text_encoder.words.vectors.weight[PAD_ID] = 0.0
+        self._start_unknown()
         self._extractor: FeatureExtractor | None = None
         self.fingerprint = ""  # set by `load`; tells caches of embeddings which weights made them
 
@@ -74,7 +75,14 @@ class VSE(nn.Module):
         with torch.no_grad():
             found *= weight[UNK_ID:].square().mean().sqrt() / found.square().mean().sqrt()
             weight[ids] = found
+        self._start_unknown()
         return len(ids)
+
+    def _start_unknown(self) -> None:
+        """<unk> starts as the mean word: where training never reads it, it must not say anything at random."""
+        weight = self.text_encoder.words.vectors.weight
+        with torch.no_grad():
+            weight[UNK_ID] = weight[UNK_ID + 1 :].mean(0)
 
     def encode_image(self, features: Float[Tensor, "b r f"]) -> Float[Tensor, "b d"]:
         """Unit vectors of a batch of CNN features, differentiable."""

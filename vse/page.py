@@ -6,13 +6,13 @@ it follows the reader's light or dark setting. It draws what it is given; it ran
 
 import base64
 import io
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 
 from vse.errors import InputError
+from vse.files import write_bytes
 from vse.photos import read_photo
 
 THUMBNAIL_PX = 320  # longest side; shown at half of it on ordinary screens, sharp on dense ones
@@ -115,7 +115,7 @@ def retrieval_page(
     page = _PAGE.substitute(
         title=escape(title), style=_STYLE, intro="\n".join(paragraphs), body="\n".join(body)
     )
-    _replace(Path(out), page.encode("utf-8", "replace"))
+    write_bytes(Path(out), page.encode("utf-8", "replace"))
     return Path(out)
 
 
@@ -181,14 +181,3 @@ def _thumbnail(path: Path, alt: str) -> str:
     data = base64.b64encode(jpeg.getvalue()).decode("ascii")
     size = f'width="{small.width}" height="{small.height}"'
     return f'<img class="thumb" src="data:image/jpeg;base64,{data}" {size} alt="{escape(alt)}">'
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes `path` whole or leaves it as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from vse import checkpoint
+from vse.files import write_text
 
 
 class RunLog:
@@ -20,7 +20,7 @@ class RunLog:
         number, dev = line["epoch"], line["dev"]
         kept = self._path.read_text().splitlines()[: number - 1] if self._path.exists() else []
         text = "\n".join([*kept, json.dumps(line)]) + "\n"
-        checkpoint.write_atomically(self._path, lambda path: path.write_text(text))
+        write_text(self._path, text)
         self._board.add_scalar("train/loss", line["loss"], number)
         self._board.add_scalar("dev/rsum", dev["rsum"], number)
         for way in ("i2t", "t2i"):

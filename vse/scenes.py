@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from vse import scene_captions
 from vse.errors import InputError
+from vse.files import write_text
 from vse.scene_drawing import LOOKS, PAINTS, draw_scene
 from vse.scene_things import THINGS as DRAWN_THINGS
 
@@ -137,7 +138,7 @@ def make_scenes(out: Path, *, seed: int = 0, count: int = 1000) -> Path:
     images = out / "images"
     out.mkdir(parents=True, exist_ok=True)
     # The truth comes first: a folder that has it is ours, and may be made again after a kill.
-    _write(out / "truth.json", _json_lines([{"image": n, "split": s, **asdict(x)} for n, s, x in rows]))
+    write_text(out / "truth.json", _json_lines([{"image": n, "split": s, **asdict(x)} for n, s, x in rows]))
     images.mkdir(exist_ok=True)
     for stale in set(os.listdir(images)) - set(names):  # of an unfinished run with a larger count
         (images / stale).unlink()
@@ -148,8 +149,8 @@ def make_scenes(out: Path, *, seed: int = 0, count: int = 1000) -> Path:
         rng = random.Random(f"scene {seed} {name}")
         render(scene, rng).save(images / name, quality=JPEG_QUALITY, subsampling=0)
         writer.writerows([name, caption, split] for caption in captions(scene, rng))
-    _write(out / "captions.csv", table.getvalue())
-    _write(out / "scenes.json", json.dumps(wanted) + "\n")
+    write_text(out / "captions.csv", table.getvalue())
+    write_text(out / "scenes.json", json.dumps(wanted) + "\n")
     return out
 
 
@@ -190,9 +191,3 @@ def _is_complete(out: Path, wanted: dict) -> bool:
 def _json_lines(rows: list[dict]) -> str:
     """A JSON list with one row a line."""
     return "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n"
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(part, path)

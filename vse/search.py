@@ -213,8 +213,8 @@ def _store(home: Path | None, index: Index) -> Path | None:
         if home:
             index.save(home)
         return home
-    except OSError as error:
-        print(f"index not kept, the next search starts anew: {home}: {error.strerror}", file=sys.stderr)
+    except (OSError, InputError) as error:
+        print(f"index not kept, the next search starts anew: {error}", file=sys.stderr)
         return None
 
 

@@ -5,10 +5,8 @@ its last whole epoch to the weights that an uninterrupted run would have.
 """
 
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,49 +20,13 @@ from vse.datasets import Dataset
 from vse.errors import InputError
 from vse.evaluate import Row, evaluate
 from vse.image_features import Features
-from vse.losses import LossConfig, RankingLoss, distillation, make_objective
-from vse.model import VSE, VSEConfig
+from vse.losses import RankingLoss, distillation, make_objective
+from vse.model import VSE
 from vse.run_log import RunLog
 from vse.teacher import Teacher
+from vse.train_config import TrainConfig, make_optimizer, set_learning_rate
 from vse.vocabulary import Vocabulary
 from vse.word_vectors import read_word_vectors
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Everything that decides the weights, apart from data and seed; the defaults are the paper's."""
-
-    model: VSEConfig = field(default_factory=VSEConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    epochs: int = 15  # open in the paper; chosen on Flickr8K dev
-    batch_size: int = 40  # pairs (supplement: 40 on Flickr8K, 100 on Flickr30K)
-    optimizer: str = "sgd"  # "sgd" without momentum (supplement), "adam", "adamw"
-    learning_rate: float = 1.0  # at the start (supplement)
-    schedule: str = "exponential"  # "exponential" (supplement), "cosine" (to 0), "constant"
-    decay: float = 0.8  # of "exponential": factor an epoch (open in the paper; chosen on Flickr8K dev)
-    warmup_steps: int = 0  # steps of linear rise to the learning rate
-    weight_decay: float = 0.0  # of "adamw"
-    gradient_norm: float = 2.0  # gradients are clipped to it; 0 = never
-    extra_pairs: int = 0  # pairs of captions of one image a step, from the extra text; 0 = none
-    average: float = 0.0  # decay of the running mean of the weights that is evaluated and kept, a step; 0 = none
-    min_count: int = 1  # a word enters the vocabulary when training captions have it as often
-    precision: str = "float32"  # of the encoders' products: "float32", "bfloat16" (autocast)
-
-    def __post_init__(self):
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} = {getattr(self, name)!r}: expected {' or '.join(allowed)}")
-        if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0 or self.min_count < 1:
-            raise InputError("epochs and min_count must be 1 or more, batch_size 2 or more, learning_rate positive")
-        if not 0 <= self.average < 1:
-            raise InputError(f"average = {self.average}: expected a decay in [0, 1), 0 for no averaging")
-
-
-_CHOICES = {
-    "optimizer": ("sgd", "adam", "adamw"),
-    "schedule": ("exponential", "cosine", "constant"),
-    "precision": ("float32", "bfloat16"),
-}
 
 
 def train(
@@ -93,42 +55,20 @@ def train(
     rank, ranks, torch_device = distributed.start(device)
     if config.batch_size < 2 * ranks:
         raise InputError(f"batch_size {config.batch_size}: {ranks} processes need {2 * ranks} or more")
+    encoders = [source.get("encoder") for source in features.info.get("sources", [features.info])]
     settings = {
         "train": dataclasses.asdict(config), "seed": seed, "data": dataset.name,
         "data_fingerprint": dataset.fingerprint(), "word_vectors": word_vectors.name if word_vectors else None,
         "extra_text": extra_text.fingerprint() if extra_text else None,
         "teachers": [model.fingerprint for model, _ in teachers],
-        "features": [*features.array.shape[1:], features.info.get("encoder")],
+        "features": [*features.array.shape[1:], *encoders],
     }  # fmt: skip
-    _claim(out, settings, resume)
+    checkpoint.claim(out, settings, resume)
     distributed.wait(ranks)  # all have looked at the folder before the first one writes
     with torch.random.fork_rng(devices=[torch_device] if torch_device.type == "cuda" else []):
         place = rank, ranks, torch_device
         training = _Training(config, dataset, features, out, seed, word_vectors, extra_text, teachers, place, settings)
         return training.run(stop_after)
-
-
-def _claim(out: Path, settings: dict, resume: bool) -> None:
-    """Sees that the run folder is free, or holds the same run and is to be resumed."""
-    out.mkdir(parents=True, exist_ok=True)
-    if not any(out.iterdir()):
-        return
-    if not resume:
-        raise InputError(f"{out}: not empty; give another --out, or --resume to go on with the run in it")
-    if (out / checkpoint.CONFIG).is_file():
-        before = checkpoint.read_config(out)
-        for key, value in json.loads(json.dumps(settings)).items():
-            if before.get(key) != value:
-                what = f"another {key} ({_difference(before.get(key), value)})"
-                raise InputError(f"{out}: was trained with {what}; repeat its command, or give another --out")
-
-
-def _difference(before: object, now: object) -> str:
-    """The first setting that differs, in words."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        key = next(k for k in (*before, *now) if before.get(k) != now.get(k))
-        return f"{key} {_difference(before.get(key), now.get(key))}"
-    return f"{before} there, {now} asked for"
 
 
 class _Training:
@@ -211,7 +151,7 @@ class _Training:
             distributed.add_gradients(self.model.parameters(), self.objective.parameters(), self.ranks)
             if config.gradient_norm:
                 nn.utils.clip_grad_norm_(self.parameters.values(), config.gradient_norm)
-            self._set_rate(self.epoch * steps + step, steps)
+            set_learning_rate(self.optimizer, config, self.epoch * steps + step, steps)
             self.optimizer.step()
             self._average(self.epoch * steps + step)
             total += loss.detach()
@@ -229,17 +169,6 @@ class _Training:
 
     def _gather(self, share: torch.Tensor, rows: int) -> torch.Tensor:
         return distributed.gather_rows(share, rows, self.rank, self.ranks)
-
-    def _set_rate(self, step: int, steps: int) -> None:
-        config, progress = self.config, step / (self.config.epochs * steps)
-        rate = {
-            "exponential": config.decay ** (step // steps),
-            "cosine": 0.5 * (1 + np.cos(np.pi * progress)),
-            "constant": 1.0,
-        }[config.schedule]
-        rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * rate * rise
 
     def _average(self, step: int) -> None:
         if not self.config.average:
@@ -312,15 +241,6 @@ class _Training:
     def _say(self, text: str) -> None:
         if self.rank == 0:
             tqdm.write(text)
-
-
-def make_optimizer(config: TrainConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer that `config` names."""
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, config.learning_rate)
-    if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, config.learning_rate)
-    return torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
 
 
 def _mix(*numbers: int) -> int:

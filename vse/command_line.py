@@ -1,0 +1,77 @@
+"""What every command line of this project does alike: parse, call, say a mistake in one line, and the exit status."""
+
+import contextlib
+import functools
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+import tyro
+
+from vse.errors import InputError
+
+
+def run(program: str, commands: Mapping[str, Callable[..., None]], argv: Sequence[str], version: str) -> int:
+    """The exit status of a call: 0, 1 for a user's mistake (said in one line), 130 when interrupted."""
+    try:
+        if list(argv) == ["--version"]:
+            print(f"{program} {version}")
+            return 0
+        parse(program, commands, argv)()
+    except InputError as error:
+        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        what = f"{error.filename2 or error.filename or 'system'}: {error.strerror or error}"
+        print(f"{program}: {what}; check the path, the permissions and the free space", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; the same command (train: with --resume) goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(program: str, commands: Mapping[str, Callable[..., None]], argv: Sequence[str]) -> Callable[[], None]:
+    """The call that the arguments ask for. Raises InputError for arguments that do not fit."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.extras.subcommand_cli_from_dict(
+                {name: _bound(command) for name, command in commands.items()}, args=list(argv), prog=program
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        help_of = f"{program} {argv[0]} --help" if argv and argv[0] in commands else f"{program} --help"
+        raise InputError(f"{_unboxed(said.getvalue(), program)}; see {help_of}") from None
+
+
+def _unboxed(box: str, program: str) -> str:
+    """The text of an error that tyro drew in a box, without frame, rules, title and its own hints at the help."""
+    lines = [line.strip("│| ") for line in box.splitlines()[1:]]
+    hints = ("For full helptext", "Argument helptext", f"in {program}", f"{program} ")
+    kept = [line for line in lines if re.search(r"\w", line) and not line.startswith(hints)]
+    text = " ".join(kept).rstrip(".").replace(" Perhaps you meant:", "; perhaps you meant:")
+    return re.sub(r"__tyro\S*?\.config\.?", "", text)
+
+
+def _bound(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """`command` with its signature, but binding its arguments only: what it prints is not the parser's."""
+
+    @functools.wraps(command)
+    def bind(*args, **kwargs):
+        return functools.partial(command, *args, **kwargs)
+
+    return bind
+
+
+def table(rows: list[list[str]]) -> str:
+    """Rows of text in columns: the first left-aligned, the others right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [[c.rjust(w) for c, w in zip(row, widths, strict=True)] for row in rows]
+    return "\n".join("  ".join([row[0].ljust(widths[0]), *line[1:]]) for row, line in zip(rows, lines, strict=True))
