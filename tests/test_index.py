@@ -153,7 +153,7 @@ def test_a_save_cut_off_leaves_the_old_index_or_one_that_is_refused(tmp_path, mo
             left -= 1
             replace(source, target)
 
-        with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        with monkeypatch.context() as patch, pytest.raises(InputError, match="No space"):
             patch.setattr(os, "replace", full_disk)
             new.save(tmp_path)
         assert sorted(p.name for p in tmp_path.iterdir()) == ["index.faiss", "items.json"]
