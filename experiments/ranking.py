@@ -2,11 +2,12 @@
 
 NAME is a key of EXPERIMENTS, or `all`. A row that is marked `test` is read on the test split once, when all seeds are
 trained; ablations are judged on dev alone. Features and runs that are already there are used again; a killed call
-goes on where it stopped.
+goes on where it stopped. `--seeds 1` only trains that seed: so several can be trained side by side.
 """
 
 import argparse
 import dataclasses
+import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from vse.datasets import Dataset, read_dataset
 from vse.errors import InputError
 from vse.evaluate import evaluate
 from vse.image_features import Features, combine_features, extract_features, open_features
+from vse.model import VSE
 from vse.recipes import RECIPES
 from vse.train import train
 from vse.train_config import TrainConfig
@@ -49,12 +51,43 @@ class Experiment:
     test: bool = False  # read the test split; only for what was settled on dev
     words: bool = True  # start from word2vec
     members: tuple[str, ...] = ()  # an ensemble of these experiments' runs, all seeds
+    teachers: tuple[str, ...] = ()  # distilled from these experiments' runs, all seeds
 
 
 EXPERIMENTS: dict[str, Experiment] = {
     "paper": Experiment("the paper's recipe", "paper", ("lite2",), test=True),
     "linear": Experiment("sum of word vectors", "linear", ("lite2",), test=True),
-    "best": Experiment("one model, whatever is best", test=True),
+    "best": Experiment("one model, three CNNs", test=True),
+    "ensemble": Experiment("ensemble of the three seeds of `best`", members=("best",), test=True),
+    # What each part of `best` brings, on dev.
+    "ablation-one-cnn": Experiment("best, Lite2 alone", features=THREE_CNNS[:1], seeds=(0,)),
+    "ablation-resnet152": Experiment(
+        "best, beside a ResNet-152 matrix", features=(*THREE_CNNS, "resnet152-resmem"), seeds=(0,)
+    ),
+    "ablation-mean-pooling": Experiment(
+        "best, mean of the regions", changes={"model.image.pooling": "mean"}, seeds=(0,)
+    ),
+    "ablation-no-dropout": Experiment(
+        "best, no dropout",
+        changes={"model.text.dropout": 0.0, "model.text.word_dropout": 0.0, "model.image.dropout": 0.0},
+        seeds=(0,),
+    ),
+    "ablation-bow": Experiment("best, sum of words", changes={"model.text.encoder": "bow"}, seeds=(0,)),
+    "ablation-gru": Experiment(
+        "best, bidirectional GRU-512",
+        changes={"model.text.encoder": "gru", "model.text.bidirectional": True},
+        seeds=(0,),
+    ),
+    "ablation-hardest": Experiment(
+        "best, hardest negatives after an epoch",
+        changes={"loss.name": "hardest", "loss.warmup_epochs": 1},
+        seeds=(0,),
+    ),
+    "ablation-random-words": Experiment("best, word vectors from a random start", words=False, seeds=(0,)),
+    "ablation-no-average": Experiment("best, no running mean of the weights", changes={"average": 0.0}, seeds=(0,)),
+    "ablation-distilled": Experiment(
+        "best, distilled from the ensemble", changes={"loss.distill": 0.7}, teachers=("best",), seeds=(0,)
+    ),
 }
 
 
@@ -93,7 +126,11 @@ def run(name: str) -> dict:
     """The result of one experiment, written to results/NAME.json."""
     experiment = EXPERIMENTS[name]
     dataset = read_dataset(find_data(experiment.data))
-    rows = _ensemble_rows(experiment, dataset) if experiment.members else _trained_rows(name, experiment, dataset)
+    if experiment.members:
+        models, features = _members(experiment.members, dataset)
+        rows = [{"models": len(models)} | _evaluated(models, features, experiment, dataset)]
+    else:
+        rows = _trained_rows(name, experiment, dataset)
     result = {
         "name": name,
         "about": experiment.about,
@@ -125,36 +162,46 @@ def _config(experiment: Experiment) -> TrainConfig:
 def _trained_rows(name: str, experiment: Experiment, dataset: Dataset) -> list[dict]:
     """Trains every seed, then evaluates them all."""
     features = features_of(experiment, dataset)
-    words = find_data(WORD_VECTORS) if experiment.words else None
-    runs = [Path("runs") / f"{name}-{seed}" for seed in experiment.seeds]
-    seconds = []
-    for run_folder, seed in zip(runs, experiment.seeds, strict=True):
-        print(f"{run_folder}: {experiment.about}", flush=True)
-        train(_config(experiment), dataset, features, run_folder, seed=seed, word_vectors=words, resume=True)
-        lines = (run_folder / "metrics.jsonl").read_text().splitlines()
-        seconds.append(sum(__import__("json").loads(line)["seconds"] for line in lines))
+    train_seeds(name, experiment, dataset, features, experiment.seeds)
     rows = []
-    for run_folder, seed, spent in zip(runs, experiment.seeds, seconds, strict=True):
-        model = checkpoint.load(run_folder)
-        row = {"seed": seed, "training_seconds": round(spent)}
-        for split in ("dev", "test") if experiment.test else ("dev",):
-            row[split] = evaluate([model], dataset.split(split), [features]).as_dict()
-        rows.append(row)
+    for seed in experiment.seeds:
+        run_folder = Path("runs") / f"{name}-{seed}"
+        epochs = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+        row = {"seed": seed, "training_seconds": round(sum(epoch["seconds"] for epoch in epochs))}
+        rows.append(row | _evaluated([checkpoint.load(run_folder)], [features], experiment, dataset))
     return rows
 
 
-def _ensemble_rows(experiment: Experiment, dataset: Dataset) -> list[dict]:
-    """One row: the mean score of all the members' runs."""
+def train_seeds(
+    name: str, experiment: Experiment, dataset: Dataset, features: Features, seeds: tuple[int, ...]
+) -> None:
+    """Trains these seeds into runs/NAME-SEED, or goes on with what is there."""
+    words = find_data(WORD_VECTORS) if experiment.words else None
+    teachers = list(zip(*_members(experiment.teachers, dataset), strict=True))
+    for seed in seeds:
+        run_folder = Path("runs") / f"{name}-{seed}"
+        print(f"{run_folder}: {experiment.about}", flush=True)
+        train(
+            _config(experiment), dataset, features, run_folder,
+            seed=seed, word_vectors=words, teachers=teachers, resume=True,
+        )  # fmt: skip
+
+
+def _members(names: tuple[str, ...], dataset: Dataset) -> tuple[list[VSE], list[Features]]:
+    """The models of all seeds of these experiments, and the features of each."""
     models, features = [], []
-    for member in experiment.members:
-        opened = features_of(EXPERIMENTS[member], dataset)
-        for seed in EXPERIMENTS[member].seeds:
-            models.append(checkpoint.load(Path("runs") / f"{member}-{seed}"))
+    for name in names:
+        opened = features_of(EXPERIMENTS[name], dataset)
+        for seed in EXPERIMENTS[name].seeds:
+            models.append(checkpoint.load(Path("runs") / f"{name}-{seed}"))
             features.append(opened)
-    row = {"models": len(models)}
-    for split in ("dev", "test") if experiment.test else ("dev",):
-        row[split] = evaluate(models, dataset.split(split), features).as_dict()
-    return [row]
+    return models, features
+
+
+def _evaluated(models: list[VSE], features: list[Features], experiment: Experiment, dataset: Dataset) -> dict:
+    """{"dev": row, "test": row}, the test row only where the experiment reads it."""
+    splits = ("dev", "test") if experiment.test else ("dev",)
+    return {split: evaluate(models, dataset.split(split), features).as_dict() for split in splits}
 
 
 def _sd(values: list[float]) -> float | None:
@@ -171,9 +218,15 @@ def _commit() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.ranking", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", choices=[*EXPERIMENTS, "all"], metavar="NAME")
-    names = parser.parse_args().names
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="only train these seeds, no row yet")
+    arguments = parser.parse_args()
     try:
-        for name in EXPERIMENTS if "all" in names else names:
+        for name in EXPERIMENTS if "all" in arguments.names else arguments.names:
+            if arguments.seeds:
+                dataset = read_dataset(find_data(EXPERIMENTS[name].data))
+                opened = features_of(EXPERIMENTS[name], dataset)
+                train_seeds(name, EXPERIMENTS[name], dataset, opened, tuple(arguments.seeds))
+                continue
             result = run(name)
             for split in ("dev", "test"):
                 if f"{split}_rsum" in result:

@@ -1,0 +1,1 @@
+"""From a point of the joint space to a sentence: the structure-content neural language model (section 2.3 to 2.5)."""
