@@ -46,6 +46,7 @@ class TextConfig:
     hidden: int = 300  # units a direction (section 3.1)
     bidirectional: bool = False  # a second reader from the right
     pooling: str = "last"  # over time: "last" state (the paper), "max", "mean"
+    forget_bias: float = 1.0  # an LSTM's forget gates start at it, so that first words reach the last state (open)
     tune_words: bool = True  # train the word vectors (open in the paper)
     dropout: float = 0.0  # on the word vectors and on the pooled state
     word_dropout: float = 0.0  # chance of a word to be read as <unk>
@@ -169,6 +170,9 @@ class _PooledOverTime(nn.Module):
             pooled = torch.cat(parts)[order.argsort()]
         return normalize(self.out(self.dropout(pooled)).float(), dim=1)
 
+    def start(self) -> None:
+        """What differs from the general initialisation: nothing."""
+
     def _read(self, tokens: Tokens, lengths: Lengths) -> Float[Tensor, "b h"]:
         raise NotImplementedError
 
@@ -199,6 +203,15 @@ class RecurrentEncoder(_PooledOverTime):
         super().__init__(config, vocabulary_size, config.hidden * readers, embed_dim)
         cell = {"peephole": PeepholeLSTM, "lstm": _lstm, "gru": _gru}[config.encoder]
         self.readers = nn.ModuleList(cell(config.word_dim, config.hidden) for _ in range(readers))
+        self.forget_bias = config.forget_bias
+
+    def start(self) -> None:
+        """What the forget gates begin at, after the general initialisation (the gates are i, f, g, o)."""
+        for reader in self.readers:
+            if not isinstance(reader, nn.GRU):
+                forget = slice(reader.bias_ih_l0.numel() // 4, reader.bias_ih_l0.numel() // 2)
+                with torch.no_grad():
+                    reader.bias_ih_l0[forget], reader.bias_hh_l0[forget] = self.forget_bias, 0.0
 
     def _read(self, tokens: Tokens, lengths: Lengths) -> Float[Tensor, "b h"]:
         """The pooled states of all readers side by side."""
@@ -257,6 +270,9 @@ class BagOfWordsEncoder(nn.Module):
         self.words = _Words(config, vocabulary_size)
         same = config.word_dim == embed_dim
         self.out = nn.Identity() if same else nn.Linear(config.word_dim, embed_dim, bias=False)
+
+    def start(self) -> None:
+        """What differs from the general initialisation: nothing."""
 
     def forward(self, tokens: Tokens, lengths: Lengths) -> Unit:
         return normalize(self.out(self.words(tokens).sum(1)).float(), dim=1)  # <pad> is the zero vector

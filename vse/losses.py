@@ -24,6 +24,7 @@ class LossConfig:
     name: str = "ranking"  # "ranking" (section 2.2), "hardest" (VSE++, Faghri 2018), "infonce" (van den Oord 2018)
     margin: float = 0.2  # a of the ranking loss, in cosine (supplement)
     num_contrastive: int = 0  # contrastive items drawn per pair from the batch; 0 = all of them (open in the paper)
+    reduction: str = "sum"  # of "ranking" over contrastive items: "sum" or "mean", a factor on the learning rate
     warmup_epochs: int = 0  # "hardest": epochs of the sum over all contrastive items first
     temperature: float = 0.05  # starting temperature of "infonce", in cosine
     learn_temperature: bool = True  # "infonce": the temperature is trained (CLIP, Radford 2021)
@@ -33,6 +34,8 @@ class LossConfig:
     def __post_init__(self):
         if self.name not in ("ranking", "hardest", "infonce"):
             raise InputError(f"loss.name = {self.name!r}: expected ranking, hardest or infonce")
+        if self.reduction not in ("sum", "mean"):
+            raise InputError(f"loss.reduction = {self.reduction!r}: expected sum or mean")
         if not 0 <= self.distill <= 1 or self.teacher_temperature <= 0:
             raise InputError("loss.distill must be in [0, 1], loss.teacher_temperature positive")
         if self.margin <= 0 or self.temperature <= 0 or self.num_contrastive < 0:
@@ -40,15 +43,22 @@ class LossConfig:
 
 
 class RankingLoss(nn.Module):
-    """Pairwise ranking loss (section 2.2), summed over contrastive items and both directions, mean over pairs.
+    """Pairwise ranking loss (section 2.2), summed over contrastive items, both ways; mean over pairs.
 
     Paper: contrastive items are drawn from the training set and redrawn every epoch. Here they are the other pairs of
     the batch: batches are drawn anew every epoch, which is the same draw, and their embeddings are already there.
     """
 
-    def __init__(self, margin: float, num_contrastive: int = 0, generator: torch.Generator | None = None):
+    def __init__(
+        self,
+        margin: float,
+        num_contrastive: int = 0,
+        generator: torch.Generator | None = None,
+        reduction: str = "sum",
+    ):
         super().__init__()
         self.margin, self.num_contrastive, self.generator = margin, num_contrastive, generator
+        self.reduction = reduction
 
     def forward(self, images: Embeddings, captions: Embeddings, same_image: SameImage) -> Float[Tensor, ""]:
         scores = images @ captions.T
@@ -59,7 +69,8 @@ class RankingLoss(nn.Module):
         if self.num_contrastive:
             wrong_caption = wrong_caption * self._draw(kept)
             wrong_image = wrong_image * self._draw(kept.T).T
-        return ((wrong_caption + wrong_image) * kept).sum() / len(images)
+        items = 1 if self.reduction == "sum" else self.num_contrastive or max(1, len(images) - 1)
+        return ((wrong_caption + wrong_image) * kept).sum() / (len(images) * items)
 
     def _draw(self, allowed: SameImage) -> Bool[Tensor, "b b"]:
         """In each row, `num_contrastive` of the allowed columns at random (all of them where there are fewer)."""
@@ -117,7 +128,7 @@ def distillation(
 def make_objective(config: LossConfig, generator: torch.Generator | None = None) -> nn.Module:
     """The objective that `config` names; `generator` draws its contrastive items."""
     objectives: dict[str, Callable[[], nn.Module]] = {
-        "ranking": lambda: RankingLoss(config.margin, config.num_contrastive, generator),
+        "ranking": lambda: RankingLoss(config.margin, config.num_contrastive, generator, config.reduction),
         "hardest": lambda: HardestNegativeLoss(config.margin),
         "infonce": lambda: InfoNCELoss(config.temperature, config.learn_temperature),
     }

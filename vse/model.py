@@ -46,6 +46,7 @@ class VSE(nn.Module):
             for parameter in self.parameters():
                 nn.init.uniform_(parameter, -config.init_range, config.init_range)
         self.image_encoder.start()
+        self.text_encoder.start()
         with torch.no_grad():
             self.text_encoder.words.vectors.weight[PAD_ID] = 0.0
         self._start_unknown()
