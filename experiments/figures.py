@@ -1,4 +1,4 @@
-"""Pictures of the README: `python -m experiments.figures` writes results/scenes.jpg, twelve of the embedded data set."""
+"""Pictures of the README: `python -m experiments.figures` writes results/scenes.jpg, twelve of our own data set."""
 
 import sys
 

@@ -36,12 +36,13 @@ MAY_IMPORT = {
     "feature_extractor": "cnn cnn_weights feature_store photos",
     "image_features": "feature_extractor feature_store photos",
     # the space
-    "encoders": "vocabulary",
+    "image_encoder": "",
+    "text_encoders": "vocabulary",
     "metrics": "",
     "losses": "",
     "distributed": "",
     "batches": "datasets image_features vocabulary",
-    "model": "batches encoders image_features vocabulary",
+    "model": "batches image_encoder image_features text_encoders vocabulary",
     "checkpoint": "model vocabulary",
     "evaluate": "datasets image_features metrics model",
     "teacher": "batches datasets image_features model",
@@ -49,7 +50,7 @@ MAY_IMPORT = {
     "train_config": "losses model",
     "train": "batches checkpoint datasets distributed evaluate image_features losses model run_log teacher"
     " train_config vocabulary word_vectors",
-    "recipes": "encoders losses model train_config",
+    "recipes": "image_encoder losses model text_encoders train_config",
     # what people do with it
     "index": "",
     "search": "dataset_formats index photos vocabulary",

@@ -21,9 +21,10 @@ from vse.checkpoint import (
     write_atomically,
     write_json,
 )
-from vse.encoders import ImageConfig, TextConfig
 from vse.errors import InputError
+from vse.image_encoder import ImageConfig
 from vse.model import VSE, VSEConfig
+from vse.text_encoders import TextConfig
 from vse.vocabulary import Vocabulary
 
 TEXTS = ["a red dog", "the blue boat"]

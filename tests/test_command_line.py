@@ -15,9 +15,10 @@ import vse.image_features
 from vse.__main__ import main
 from vse.checkpoint import load
 from vse.datasets import read_dataset
-from vse.encoders import ImageConfig, TextConfig
+from vse.image_encoder import ImageConfig
 from vse.image_features import open_combined
 from vse.model import VSEConfig
+from vse.text_encoders import TextConfig
 from vse.train import train
 from vse.train_config import TrainConfig
 
@@ -201,7 +202,7 @@ def test_search_photos_and_then_from_the_cache(world, searcher, colour_cnn, tmp_
     lines = [json.loads(line) for line in works(*asked, "--json", "--k", 2).splitlines()]
     assert [line["name"] for line in lines] == [name for *_, name in hits[:2]]
     assert len(works(*asked, "--k", 99).splitlines()) == 32  # all there are
-    assert not [p for p in world.photos.iterdir() if p.suffix != ".png"]
+    assert not [p for p in world.photos.rglob("*") if p.is_file() and p.suffix != ".png"]
 
 
 def test_search_captions_with_a_photo(world, searcher, colour_cnn, tmp_path):

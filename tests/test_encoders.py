@@ -1,4 +1,4 @@
-"""vse.encoders: unit vectors, nothing behind a sentence's end, and the cells against PyTorch's and the loops."""
+"""Both encoders: unit vectors, nothing behind a sentence's end, and the cells against PyTorch's and the loops."""
 
 import itertools
 
@@ -9,16 +9,9 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from vse.encoders import (
-    BagOfWordsEncoder,
-    ConvEncoder,
-    ImageConfig,
-    ImageEncoder,
-    PeepholeLSTM,
-    TextConfig,
-    make_text_encoder,
-)
 from vse.errors import InputError
+from vse.image_encoder import ImageConfig, ImageEncoder
+from vse.text_encoders import BagOfWordsEncoder, ConvEncoder, PeepholeLSTM, TextConfig, make_text_encoder
 from vse.vocabulary import PAD_ID, UNK_ID
 
 WORDS, DIM = 30, 6

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from vse.encoders import TextConfig
 from vse.errors import InputError
 from vse.evaluate import HEADER, evaluate, row_of
 from vse.image_features import Features
 from vse.metrics import Recall, bootstrap_rsum, i2t_ranks, t2i_ranks
 from vse.model import VSE, VSEConfig
+from vse.text_encoders import TextConfig
 from vse.vocabulary import Vocabulary
 
 

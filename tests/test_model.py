@@ -5,9 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from vse.encoders import ImageConfig, TextConfig
 from vse.errors import InputError
+from vse.image_encoder import ImageConfig
 from vse.model import VSE, VSEConfig
+from vse.text_encoders import TextConfig
 from vse.vocabulary import PAD_ID, UNK_ID, Vocabulary
 
 TEXTS = ["a red dog", "dog", "a blue house on a long road", "", "zebra", "the white boat", "a dog on a boat"]

@@ -6,12 +6,12 @@ import torch
 
 from vse import checkpoint
 from vse.batches import TrainingSet
-from vse.encoders import TextConfig
 from vse.errors import InputError
 from vse.evaluate import evaluate
 from vse.losses import LossConfig, distillation
 from vse.model import VSEConfig
 from vse.teacher import Teacher
+from vse.text_encoders import TextConfig
 from vse.train import train
 from vse.train_config import TrainConfig
 

@@ -14,12 +14,13 @@ from processes import run_training, start
 
 from vse import checkpoint
 from vse.checkpoint import load, load_resume
-from vse.encoders import ImageConfig, TextConfig
 from vse.errors import InputError
 from vse.evaluate import evaluate
+from vse.image_encoder import ImageConfig
 from vse.image_features import Features
 from vse.losses import LossConfig
 from vse.model import VSEConfig
+from vse.text_encoders import TextConfig
 from vse.train import train
 from vse.train_config import TrainConfig
 

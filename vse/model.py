@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vse.batches import pad
-from vse.encoders import ImageConfig, ImageEncoder, TextConfig, make_text_encoder
 from vse.errors import InputError
+from vse.image_encoder import ImageConfig, ImageEncoder
 from vse.image_features import FeatureExtractor
+from vse.text_encoders import TextConfig, make_text_encoder
 from vse.vocabulary import PAD_ID, UNK_ID, Vocabulary
 
 

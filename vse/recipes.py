@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from vse.encoders import ImageConfig, TextConfig
+from vse.image_encoder import ImageConfig
 from vse.losses import LossConfig
 from vse.model import VSEConfig
+from vse.text_encoders import TextConfig
 from vse.train_config import TrainConfig
 
 
@@ -15,10 +16,12 @@ def paper() -> TrainConfig:
 
 def linear() -> TrainConfig:
     """The DeViSE-like row and the model of the regularities (section 4): a sum of word vectors."""
+    text = TextConfig(encoder="bow", dropout=0.3, word_dropout=0.1)
     return TrainConfig(
-        model=VSEConfig(embed_dim=300, init_range=0.0, text=TextConfig(encoder="bow")),
+        model=VSEConfig(embed_dim=512, init_range=0.0, text=text, image=ImageConfig(dropout=0.4)),
         loss=LossConfig(name="infonce"),
-        epochs=8, batch_size=128, optimizer="adamw", learning_rate=1e-3, schedule="cosine", min_count=2,
+        epochs=12, batch_size=256, optimizer="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=100,
+        average=0.99, min_count=2, precision="bfloat16",
     )  # fmt: skip
 
 

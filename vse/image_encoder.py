@@ -1,0 +1,70 @@
+"""The image half of the space (section 2.2): `ImageEncoder`, W_I q scaled to unit norm.
+
+Features come from a frozen CNN elsewhere; nothing here reads a file.
+Shapes: b batch, r regions of a photo, f feature_dim, d embed_dim.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from vse.errors import InputError
+
+Features = Float[Tensor, "b r f"]
+Unit = Float[Tensor, "b d"]
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """How a feature becomes a point of the space; the defaults are the paper's x = W_I q."""
+
+    pooling: str = "mean"  # of the regions: "mean", or "attention" (learned weights, a softmax a head)
+    heads: int = 4  # of "attention": each weights the regions for its own part of the feature
+    hidden: int = 0  # units of an MLP added to W_I q; 0 = none
+    dropout: float = 0.0  # on the features
+
+    def __post_init__(self):
+        if self.pooling not in ("mean", "attention"):
+            raise InputError(f"image.pooling = {self.pooling!r}: expected mean or attention")
+        if not 0 <= self.dropout < 1 or self.heads < 1 or self.hidden < 0:
+            raise InputError("image.dropout must be in [0, 1), image.heads 1 or more, image.hidden 0 or more")
+
+
+class ImageEncoder(nn.Module):
+    """x = W_I q / |W_I q|, q the mean of the regions or, part by part, their attention-weighted mean."""
+
+    def __init__(self, config: ImageConfig, feature_dim: int, embed_dim: int):
+        super().__init__()
+        heads = config.heads if config.pooling == "attention" else 0
+        if heads and feature_dim % heads:
+            raise InputError(f"image.heads = {heads}: expected a divisor of the {feature_dim} feature dimensions")
+        self.attention = nn.Linear(feature_dim, heads) if heads else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.W_I = nn.Linear(feature_dim, embed_dim, bias=False)
+        self.mlp = None
+        if config.hidden:
+            self.mlp = nn.Sequential(
+                nn.Linear(feature_dim, config.hidden), nn.GELU(), nn.Dropout(config.dropout),
+                nn.Linear(config.hidden, embed_dim),
+            )  # fmt: skip
+
+    def start(self) -> None:
+        """What the attention begins at, after the general initialisation: zero weights, the mean of the regions."""
+        if self.attention is not None:
+            nn.init.zeros_(self.attention.weight)
+            nn.init.zeros_(self.attention.bias)
+
+    def forward(self, features: Features) -> Unit:
+        if self.attention is None:
+            q = features.mean(1)
+        else:
+            weights = self.attention(features).softmax(1).to(features.dtype)[..., None]  # (b, r, heads, 1)
+            parts = features.unflatten(2, (weights.shape[2], -1))  # (b, r, heads, f / heads)
+            q = (weights * parts).sum(1).flatten(1)
+        q = self.dropout(q)
+        x = self.W_I(q)
+        if self.mlp is not None:
+            x = x + self.mlp(q)
+        return normalize(x.float(), dim=1)
