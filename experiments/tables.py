@@ -53,8 +53,8 @@ def _ours(result: dict, way: str, split: str = "test") -> str:
     return " / ".join(f"{value:.1f}" for value in values)
 
 
-def _table1(rows: tuple[paper.Printed, ...], ours: list[str]) -> str:
-    header = ["Flickr8K test", "image annotation (i2t)", "image search (t2i)", "rsum"]
+def _table1(split: str, rows: tuple[paper.Printed, ...], ours: list[str]) -> str:
+    header = [split, "image annotation (i2t)", "image search (t2i)", "rsum"]
     lines = [[row.method, _printed(row, "i2t"), _printed(row, "t2i"), _rsum(row)] for row in rows]
     for name in ours:
         r = result(name)
@@ -70,9 +70,27 @@ def _dev_table(rows: list[dict]) -> str:
     return markdown(["Flickr8K dev", "i2t", "t2i", "rsum", "seeds"], lines)
 
 
+def _speed(speed: dict) -> str:
+    lines = []
+    for t in speed["training"]:
+        lines.append([
+            f"`{t['recipe']}` training, captions/s", f"{t['captions_per_s']:,.0f}",
+            f"{t['ratio']:.1f} x a {t['plain']} loop; a step takes {t['times_floor']:.1f} x its floor",
+        ])  # fmt: skip
+    f = speed["features"]
+    share = f"{100 * f['share']:.0f} % of the bare network"
+    lines.append(["Lite2 features, photos/s", f"{f['images_per_s']:.1f}", share])
+    for r in speed["ranking"]:
+        what = f"ranking {r['images']:,} x {r['captions']:,}, s"
+        lines.append([what, f"{r['seconds']:.2f}", f"{r['peak_mb']:,.0f} MB beside the vectors"])
+    return markdown(["", "measured", ""], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
-    "flickr8k": lambda: _table1(paper.FLICKR8K, ["paper", "linear", "best", "ensemble"]),
-    "ablations": lambda: _dev_table([*results("ablation-"), *results("best")]),
+    "flickr8k": lambda: _table1("Flickr8K test", paper.FLICKR8K, ["paper", "linear", "best", "ensemble"]),
+    "flickr30k-subset": lambda: _table1("Flickr30K subset, test", (), ["flickr30k-paper", "flickr30k-best"]),
+    "ablations": lambda: _dev_table(sorted(results("ablation-"), key=lambda r: -r["dev_rsum"]["mean"])),
+    "speed": lambda: _speed(result("speed")),
 }
 
 
