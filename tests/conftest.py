@@ -2,7 +2,7 @@
 
 from jaxtyping import install_import_hook
 
-install_import_hook("vse", "beartype.beartype")  # before anything imports vse: every annotation is checked
+install_import_hook(["vse", "scnlm"], "beartype.beartype")  # before anything imports them: every annotation is checked
 
 import itertools  # noqa: E402
 from pathlib import Path  # noqa: E402

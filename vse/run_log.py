@@ -16,16 +16,25 @@ class RunLog:
         self._board = SummaryWriter(out / "tensorboard")
 
     def epoch(self, line: dict) -> None:
-        """Adds an epoch: its number, loss, seconds, captions_per_s, learning_rate and dev row."""
-        number, dev = line["epoch"], line["dev"]
+        """Adds an epoch: its number, loss, seconds, captions_per_s, learning_rate and what was measured on dev."""
+        number = line["epoch"]
         kept = self._path.read_text().splitlines()[: number - 1] if self._path.exists() else []
         text = "\n".join([*kept, json.dumps(line)]) + "\n"
         write_text(self._path, text)
         self._board.add_scalar("train/loss", line["loss"], number)
-        self._board.add_scalar("dev/rsum", dev["rsum"], number)
-        for way in ("i2t", "t2i"):
-            for name, value in dev[way].items():
-                self._board.add_scalar(f"dev/{way}_{name}", value, number)
+        for name, value in _flat(line["dev"]):
+            self._board.add_scalar(f"dev/{name}", value, number)
 
     def close(self) -> None:
         self._board.close()
+
+
+def _flat(values: dict) -> list[tuple[str, float]]:
+    """(name, number) of all numbers of a dictionary; those of a dictionary within it as "outer_inner"."""
+    pairs = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            pairs += [(f"{name}_{inner}", number) for inner, number in _flat(value)]
+        elif isinstance(value, (int, float)):
+            pairs.append((name, value))
+    return pairs

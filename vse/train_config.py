@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -48,7 +49,20 @@ _CHOICES = {
 }
 
 
-def make_optimizer(config: TrainConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+@runtime_checkable
+class OptimizerSettings(Protocol):
+    """The settings of `TrainConfig` that the two functions below read."""
+
+    epochs: int
+    optimizer: str
+    learning_rate: float
+    schedule: str
+    decay: float
+    warmup_steps: int
+    weight_decay: float
+
+
+def make_optimizer(config: OptimizerSettings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer that `config` names."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, config.learning_rate)
@@ -57,7 +71,7 @@ def make_optimizer(config: TrainConfig, parameters: list[nn.Parameter]) -> torch
     return torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, steps: int) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerSettings, step: int, steps: int) -> None:
     """Gives the optimizer the learning rate of `step`, counted from 0 over all epochs of `steps` steps each."""
     rate = {
         "exponential": config.decay ** (step // steps),

@@ -1,0 +1,108 @@
+"""`LanguageModel`: a trained model with its words and tags, and its run folder.
+
+The folder is the encoder's kind: `model.safetensors`, `config.json`, `vocabulary.txt`, `structures.json` (the bank of
+training tag sequences), plain and atomic. Trains nothing and decodes nothing.
+"""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from scnlm.models import LBL, LMConfig, make_model
+from scnlm.structure import StructureBank, TagVocabulary
+from vse.checkpoint import CONFIG, WEIGHTS, WORDS, config_from_dict, save_weights
+from vse.errors import InputError
+from vse.files import read_json, write_atomically, write_json
+from vse.vocabulary import Vocabulary
+
+VERSION = 1  # of the folder's format
+KIND = "language model"
+STRUCTURES = "structures.json"
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A model, its words, its tags and the structures it was trained on; `content_dim` numbers in u."""
+
+    model: LBL
+    config: LMConfig
+    vocabulary: Vocabulary
+    tags: TagVocabulary
+    structures: StructureBank
+    content_dim: int
+    encoder: str = ""  # fingerprint of the encoder whose space u lives in
+    fingerprint: str = ""  # of the weights, set by `load`
+
+    @classmethod
+    def make(
+        cls, config: LMConfig, vocabulary: Vocabulary, structures: StructureBank, tags: TagVocabulary,
+        content_dim: int, encoder: str,
+    ) -> "LanguageModel":  # fmt: skip
+        """A model at its random start."""
+        model = make_model(config, len(vocabulary), content_dim, len(tags))
+        return cls(model, config, vocabulary, tags, structures, content_dim, encoder)
+
+    def check_encoder(self, embed_dim: int, fingerprint: str) -> None:
+        """Raises InputError unless an encoder is the one that the content vectors of training came from."""
+        if embed_dim != self.content_dim:
+            raise InputError(
+                f"an encoder of {embed_dim} dimensions, the language model was trained on one of {self.content_dim}; "
+                "give the --encoder of its training"
+            )
+        if self.encoder and fingerprint != self.encoder:
+            raise InputError(
+                f"encoder {fingerprint or 'without a name'}: the language model was trained in the space of "
+                f"encoder {self.encoder}; give that one, or train again"
+            )
+
+
+def save(out: Path, lm: LanguageModel, extra: dict) -> None:
+    """Writes what `load` needs, the weights last; `extra` (training settings, data) goes into config.json."""
+    write_atomically(out / WORDS, lm.vocabulary.save)
+    lm.structures.save(out / STRUCTURES)
+    write_json(out / CONFIG, {
+        "version": VERSION, "kind": KIND, "model": dataclasses.asdict(lm.config), "content_dim": lm.content_dim,
+        "tags": {"tag_set": lm.tags.tag_set, "names": list(lm.tags.tags)}, "encoder": lm.encoder, **extra,
+    })  # fmt: skip
+    save_weights(out, lm.model)
+
+
+def load(run: str | Path, device: str = "cpu") -> LanguageModel:
+    """The language model of a run folder, in evaluation mode.
+
+    Raises InputError for a folder that is no such run, half written, of a future version or damaged, and for a bank
+    of structures with other tags than the model's.
+    """
+    run = Path(run)
+    if not (run / CONFIG).is_file():
+        raise InputError(f"{run}: not a run folder (no {CONFIG}); expected one that `scnlm train --out` made")
+    config = read_json(run / CONFIG)
+    if config.get("kind") != KIND:
+        raise InputError(f"{run}: not a language model; expected a folder that `scnlm train --out` made")
+    if not isinstance(config.get("version"), int) or config["version"] > VERSION:
+        raise InputError(f"{run}: format version {config.get('version')}, this software reads up to {VERSION}; upgrade")
+    for name in (WORDS, WEIGHTS, STRUCTURES):
+        if not (run / name).is_file():
+            raise InputError(f"{run}: half-written run ({name} is missing); repeat its `scnlm train` with --resume")
+    try:
+        tags = TagVocabulary(tuple(config["tags"]["names"]), config["tags"]["tag_set"])
+        lm = LanguageModel.make(
+            config_from_dict(LMConfig, config["model"], f"{run / CONFIG}: model"), Vocabulary.load(run / WORDS),
+            StructureBank.load(run / STRUCTURES, tags.tag_set), tags, config["content_dim"], config["encoder"],
+        )  # fmt: skip
+        lm.model.load_state_dict(load_file(run / WEIGHTS))
+        for structure in lm.structures.sequences:
+            tags.ids(structure)
+    except SafetensorError as error:
+        raise InputError(f"{run / WEIGHTS}: damaged weights ({error}); train again or restore the file") from None
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{run / CONFIG}: damaged ({error} is missing or wrong); restore the file") from None
+    except RuntimeError as error:
+        raise InputError(f"{run}: {WEIGHTS} does not fit {CONFIG} ({str(error).splitlines()[-1].strip()})") from None
+    lm.model.to(torch.device(device)).eval()
+    return dataclasses.replace(lm, fingerprint=hashlib.sha256((run / WEIGHTS).read_bytes()).hexdigest()[:16])

@@ -1,0 +1,130 @@
+"""Candidates and the weighted score that orders them (supplement 5.2): translation score, trigram, and their weights.
+
+Generates nothing. The weights are tuned on dev by CIDEr with a small search, `tune`; the paper set them by hand.
+Shapes: c candidates of one image, d dimensions of the joint space.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float
+
+from scnlm.trigram import Trigram
+from vse.errors import InputError
+from vse.model import VSE
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The score: cosine * repetition^repeats * translation + trigram * nats + length * words + decoder * nats."""
+
+    translation: float = 1.0  # of the cosine of image and sentence
+    repetition: float = 0.7  # the cosine is multiplied by it for each non-stopword that was there before
+    trigram: float = 0.01  # a nat of the trigram's log-probability
+    length: float = 0.02  # a word: log-probabilities alone prefer short sentences
+    decoder: float = 0.0  # a nat of the language model's log P(sentence | structure, content); not in the paper
+
+    def __post_init__(self):
+        if not 0 <= self.repetition <= 1 or self.trigram < 0 or self.translation < 0 or self.decoder < 0:
+            raise InputError("repetition must be in [0, 1], translation, trigram and decoder 0 or more")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A sentence and every part of its score; log-probabilities in nats."""
+
+    tokens: tuple[str, ...]
+    content: str  # which content vector it was decoded from
+    structure: tuple[str, ...]
+    decoder: float  # log P(sentence | structure, content) under the language model
+    translation: float = 0.0  # cosine of the image and the sentence
+    repeats: int = 0  # non-stopwords that were there before
+    trigram: float = 0.0  # log P(sentence) under the trigram
+    score: float = 0.0
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.tokens)
+
+
+def score(candidates: Sequence[Candidate], weights: Weights) -> Float[np.ndarray, " c"]:
+    """The weighted score of each candidate."""
+    return weighted(parts(candidates), weights)
+
+
+def parts(candidates: Sequence[Candidate]) -> Float[np.ndarray, "c 5"]:
+    """translation, repeats, trigram, words, decoder of each candidate."""
+    rows = [(c.translation, c.repeats, c.trigram, len(c.tokens), c.decoder) for c in candidates]
+    return np.array(rows, np.float64).reshape(-1, 5)
+
+
+def weighted(parts: Float[np.ndarray, "c 5"], weights: Weights) -> Float[np.ndarray, " c"]:
+    """The score from its parts."""
+    translation, repeats, trigram, words, decoder = parts.T
+    translated = weights.translation * translation * weights.repetition**repeats
+    return translated + weights.trigram * trigram + weights.length * words + weights.decoder * decoder
+
+
+def measure(
+    candidates: Sequence[Candidate], image: Float[np.ndarray, " d"], encoder: VSE, trigram: Trigram
+) -> list[Candidate]:
+    """The candidates with cosine, repeats and trigram filled in."""
+    cosines = encoder.encode_texts([c.text for c in candidates]) @ image
+    nats = trigram.score([c.tokens for c in candidates])
+    return [
+        dataclasses.replace(c, translation=float(cosine), trigram=float(n), repeats=repeats(c.tokens))
+        for c, cosine, n in zip(candidates, cosines, nats, strict=True)
+    ]
+
+
+def repeats(tokens: Sequence[str]) -> int:
+    """How many non-stopwords were there before in the sentence."""
+    words = [token for token in tokens if token not in stopwords()]
+    return len(words) - len(set(words))
+
+
+@cache
+def stopwords() -> frozenset[str]:
+    """spaCy's English stopwords."""
+    from spacy.lang.en.stop_words import STOP_WORDS
+
+    return frozenset(STOP_WORDS)
+
+
+# What `tune` tries of each weight; a sum of features is only known up to a factor, so `translation` stays.
+_STEPS = {
+    "trigram": (0.0, 0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1),
+    "length": (0.0, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3),
+    "repetition": (0.5, 0.7, 0.8, 0.9, 0.95, 1.0),
+    "decoder": (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1),
+}
+
+
+def tune(
+    images: Sequence[Float[np.ndarray, "_ 5"]],
+    gains: Sequence[Float[np.ndarray, " _"]],
+    start: Weights,
+    fixed: Sequence[str] = (),
+) -> tuple[Weights, float]:
+    """(weights, mean gain of the best-scored candidate of each image), by coordinate search from `start`.
+
+    `images[i]`: the parts of image i's candidates; `gains[i]`: what each is worth (CIDEr). Weights in `fixed` stay.
+    """
+
+    def gain(weights: Weights) -> float:
+        chosen = (g[np.argmax(weighted(p, weights))] for p, g in zip(images, gains, strict=True))
+        return float(np.mean(list(chosen)))
+
+    best, found = start, gain(start)
+    while True:
+        before = found
+        for name in (n for n in _STEPS if n not in fixed):
+            for value in _STEPS[name]:
+                tried = dataclasses.replace(best, **{name: value})
+                if (now := gain(tried)) > found:
+                    best, found = tried, now
+        if found <= before:
+            return best, found

@@ -1,0 +1,230 @@
+"""The training loop of the language models (section 2.5): text alone, u the frozen encoder's embedding of the caption.
+
+As in vse/train.py, an epoch is a pure function of (config, seed, epoch, state before it), so that a run that was
+killed goes on to the weights of an uninterrupted one.
+"""
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from scnlm import language_model
+from scnlm.data import TaggedText, TextBatch
+from scnlm.language_model import LanguageModel
+from scnlm.models import LMConfig
+from scnlm.structure import StructureBank, TagVocabulary
+from scnlm.tags import SPACY_MODEL, tag_captions
+from vse import checkpoint
+from vse.datasets import Dataset
+from vse.distributed import find_device
+from vse.errors import InputError
+from vse.files import write_json
+from vse.model import VSE
+from vse.run_log import RunLog
+from vse.train_config import make_optimizer, set_learning_rate
+from vse.vocabulary import Vocabulary, tokenize
+
+
+@dataclass(frozen=True)
+class LMTrainConfig:
+    """Everything that decides the weights, apart from data, encoder and seed; all open in the paper."""
+
+    lm: LMConfig = field(default_factory=LMConfig)
+    tag_set: str = "coarse"  # universal tags; "fine": Penn tags
+    spacy_model: str = SPACY_MODEL
+    min_count: int = 5  # a word enters the vocabulary when training captions have it as often
+    content_noise: float = 0.0  # norm of the noise on u in training: an image is not where its caption is
+    epochs: int = 10
+    batch_size: int = 100  # captions
+    optimizer: str = "adamw"
+    learning_rate: float = 2e-3
+    schedule: str = "cosine"
+    decay: float = 0.85  # of "exponential"
+    warmup_steps: int = 100
+    weight_decay: float = 1e-2
+    gradient_norm: float = 2.0  # gradients are clipped to it; 0 = never
+    precision: str = "bfloat16"  # of the products: "float32", "bfloat16" (autocast)
+
+    def __post_init__(self):
+        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0 or self.min_count < 1:
+            raise InputError("epochs, batch_size and min_count must be 1 or more, learning_rate positive")
+        if self.precision not in ("float32", "bfloat16"):
+            raise InputError(f"precision = {self.precision!r}: expected float32 or bfloat16")
+        if self.content_noise < 0:
+            raise InputError(f"content_noise = {self.content_noise}: expected 0 or more")
+
+
+def train(
+    config: LMTrainConfig,
+    dataset: Dataset,
+    encoder: VSE,
+    out: Path,
+    *,
+    tag_cache: Path | None = None,
+    extra_text: Dataset | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    device: str = "auto",
+    stop_after: int | None = None,
+) -> float:
+    """Nats a word on dev of the best epoch's model, which `language_model.load(out)` then gives.
+
+    `extra_text`: captions without photos, trained on beside the data set's own; the vocabulary and the structures
+    stay those of the data set. Raises InputError for a run folder that is in use or of other settings or data.
+    """
+    settings = {
+        "train": dataclasses.asdict(config), "seed": seed, "data": dataset.name,
+        "data_fingerprint": dataset.fingerprint(), "encoder": encoder.fingerprint,
+        "extra_text": extra_text.fingerprint() if extra_text else None,
+    }  # fmt: skip
+    checkpoint.claim(out, settings, resume)
+    with torch.random.fork_rng():
+        training = _Training(config, dataset, encoder, out, tag_cache, extra_text, seed, find_device(device), settings)
+        return training.run(stop_after)
+
+
+def nats_per_word(model: nn.Module, text: TaggedText) -> float:
+    """-log P of a word or an end of sentence, the mean over all of `text`; float32, no dropout, no noise."""
+    model.eval()
+    total = 0.0
+    with torch.inference_mode():
+        for batch in text.in_order():
+            total += _loss(model, batch).item() * int(batch.inside.sum())
+    return total / text.words
+
+
+class _Training:
+    """The state of one run: model, optimizer, and what is best so far."""
+
+    def __init__(self, config, dataset, encoder, out, tag_cache, extra_text, seed, device, settings):
+        self.config, self.out, self.seed, self.settings, self.device = config, out, seed, settings, device
+        splits = [dataset.split("train").captions, dataset.split("dev").captions]
+        splits[0] = splits[0] + (extra_text.captions if extra_text else ())
+        own = len(dataset.split("train").captions)
+        sentences = [[tokens for tokens in map(tokenize, captions)] for captions in splits]
+        tags = [tag_captions(s, config.tag_set, config.spacy_model, tag_cache) for s in sentences]
+        vocabulary = Vocabulary.from_captions(splits[0][:own], config.min_count)
+        tag_vocabulary = TagVocabulary.from_tags(tags[0][:own], config.tag_set)
+        bank = StructureBank.from_tags(tags[0][:own], tag_set=config.tag_set, spacy_model=config.spacy_model)
+        texts = []
+        for captions, words, own_tags in zip(splits, sentences, tags, strict=True):
+            kept = [i for i, tokens in enumerate(words) if tokens]
+            u = embed([captions[i] for i in kept], encoder)
+            pick = [words[i] for i in kept], [own_tags[i] for i in kept]
+            texts.append(TaggedText(*pick, u, vocabulary, tag_vocabulary, device))
+        self.text, self.dev = texts
+        torch.manual_seed(seed)
+        dim = encoder.config.embed_dim
+        self.lm = LanguageModel.make(config.lm, vocabulary, bank, tag_vocabulary, dim, encoder.fingerprint)
+        self.model = self.lm.model.to(device)
+        self.parameters = dict(self.model.named_parameters())
+        self.optimizer = make_optimizer(config, list(self.parameters.values()))
+        self.epoch, self.best_nats, self.best_epoch = 0, float("inf"), 0
+
+    def run(self, stop_after: int | None) -> float:
+        self._restore()
+        log = RunLog(self.out) if self.epoch < self.config.epochs else None
+        while self.epoch < self.config.epochs and (stop_after is None or self.epoch < stop_after):
+            start = time.perf_counter()
+            loss = self._train_epoch()
+            seconds = time.perf_counter() - start
+            nats = nats_per_word(self.model, self.dev)
+            self.epoch += 1
+            self._record(loss, nats, seconds, log)
+        if log:
+            log.close()
+        return self._finish()
+
+    def _train_epoch(self) -> float:
+        """The mean loss of one epoch, nats a word."""
+        config, steps = self.config, self.text.steps(self.config.batch_size)
+        torch.manual_seed(int(np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)[0]))
+        self.model.train()
+        total, words = torch.zeros((), device=self.device), 0
+        bar = tqdm(total=steps, desc=f"epoch {self.epoch + 1}/{config.epochs}", unit="step", leave=False, disable=None)
+        for step, batch in enumerate(self.text.epoch(config.batch_size, self.seed, self.epoch)):
+            if config.content_noise:
+                batch = dataclasses.replace(batch, u=noisy(batch.u, config.content_noise))
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                loss = _loss(self.model, batch)
+            self.optimizer.zero_grad()
+            loss.backward()
+            if config.gradient_norm:
+                nn.utils.clip_grad_norm_(self.parameters.values(), config.gradient_norm)
+            set_learning_rate(self.optimizer, config, self.epoch * steps + step, steps)
+            self.optimizer.step()
+            count = int(batch.inside.sum())
+            total, words = total + loss.detach() * count, words + count
+            bar.update()
+        bar.close()
+        return total.item() / words
+
+    def _record(self, loss: float, nats: float, seconds: float, log: RunLog) -> None:
+        """Says and logs the epoch; the checkpoint last, so that a kill before it repeats the epoch."""
+        rate = len(self.text) / seconds
+        tqdm.write(f"epoch {self.epoch:3d}  train {loss:.4f}  dev {nats:.4f} nats a word, perplexity"
+                   f" {np.exp(nats):.2f}  {seconds:.0f} s, {rate:.0f} captions/s")  # fmt: skip
+        line = {"epoch": self.epoch, "loss": loss, "seconds": seconds, "captions_per_s": rate,
+                "learning_rate": self.optimizer.param_groups[0]["lr"], "dev": {"nats": nats}}  # fmt: skip
+        log.epoch(line)
+        if nats < self.best_nats:
+            self.best_nats, self.best_epoch = nats, self.epoch
+            language_model.save(self.out, self.lm, self.settings)
+        tensors = {f"model/{name}": p for name, p in self.parameters.items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer/{name}/{key}"] = value
+        counters = {"epoch": self.epoch, "best_nats": self.best_nats, "best_epoch": self.best_epoch}
+        checkpoint.save_resume(self.out, tensors, counters)
+
+    def _restore(self) -> None:
+        saved = checkpoint.load_resume(self.out)
+        if saved is None:
+            if (self.out / "metrics.json").is_file():
+                self.epoch = self.config.epochs
+            return
+        tensors, counters = saved
+        for name, tensor in tensors.items():
+            kind, rest = name.split("/", 1)
+            if kind == "model":
+                self.parameters[rest].data.copy_(tensor)
+            else:
+                parameter, key = rest.rsplit("/", 1)
+                # Adam's step counter lives on the CPU, whatever the device
+                value = tensor if key == "step" else tensor.to(self.device)
+                self.optimizer.state[self.parameters[parameter]][key] = value
+        self.epoch, self.best_nats, self.best_epoch = (counters[k] for k in ("epoch", "best_nats", "best_epoch"))
+        tqdm.write(f"resumed after epoch {self.epoch}")
+
+    def _finish(self) -> float:
+        """Writes metrics.json of the best epoch; a finished run keeps no resume state."""
+        best = language_model.load(self.out, str(self.device))
+        nats = nats_per_word(best.model, self.dev)
+        if self.epoch >= self.config.epochs and (self.out / checkpoint.RESUME).is_file():
+            write_json(self.out / "metrics.json", {"best_epoch": self.best_epoch, "dev": {"nats": nats}})
+            (self.out / checkpoint.RESUME).unlink()
+        return nats
+
+
+def embed(captions: list[str], encoder: VSE) -> np.ndarray:
+    """(n, D) content vectors of captions, in blocks with a progress bar."""
+    blocks = range(0, len(captions), 5000)
+    bar = tqdm(blocks, desc="embed captions", leave=False, disable=None)
+    return np.concatenate([encoder.encode_texts(captions[i : i + 5000]).astype(np.float16) for i in bar])
+
+
+def noisy(u: torch.Tensor, size: float) -> torch.Tensor:
+    """u plus Gaussian noise of mean norm `size`, scaled to unit norm again."""
+    return nn.functional.normalize(u + torch.randn_like(u) * (size * u.shape[1] ** -0.5), dim=1)
+
+
+def _loss(model: nn.Module, batch: TextBatch) -> torch.Tensor:
+    """Mean nats a word of a batch."""
+    states = model.states(batch.tokens, batch.tags, batch.u)[batch.inside]
+    return nn.functional.cross_entropy(model.logits(states).float(), batch.tokens[batch.inside])
