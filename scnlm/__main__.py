@@ -1,17 +1,22 @@
 """The command line `scnlm`: each subcommand calls one function of the package; a user's mistake is one line."""
 
+import dataclasses
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagConversionOff, Positional, arg
 
 from scnlm import __version__
-from vse.command_line import run, table
+from scnlm.caption import CaptionConfig
+from scnlm.train import LMTrainConfig
+from vse.command_line import read_extra_text, run, table
 from vse.errors import InputError
 
+Data = Annotated[Positional[str], arg(metavar="DATA", help="Flickr8K folder, Karpathy JSON, CSV, or scenes")]
 _WORD = re.compile(r"[^ \t\r\0]+")  # as lmplz splits a line; str.split knows more kinds of space
 
 
@@ -67,7 +72,105 @@ def score(
     )
 
 
-COMMANDS: dict[str, Callable[..., None]] = {f.__name__: f for f in (trigram, score)}
+def train(
+    data: Data,
+    /,
+    encoder: Path,
+    out: Path,
+    config: Annotated[FlagConversionOff[LMTrainConfig], arg(name="")] = LMTrainConfig(),  # noqa: B008  frozen
+    extra_text: str | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    device: str = "auto",
+) -> None:
+    """Trains a language model on a data set's captions; the best epoch on dev is kept.
+
+    Args:
+        encoder: run folder of the encoder that embeds the captions.
+        out: run folder, empty or new.
+        extra_text: a data set whose captions are trained on too; photos of DATA's dev and test splits are left out of
+            it by photo id.
+        resume: go on with the same command after a kill.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    from scnlm.tags import tag_cache
+    from scnlm.train import train
+    from vse.checkpoint import load
+    from vse.datasets import read_dataset
+    from vse.distributed import find_device
+
+    dataset = read_dataset(data)
+    more = read_extra_text(extra_text, dataset)
+    model = load(encoder, str(find_device(device)))
+    nats = train(
+        config, dataset, model, out,
+        tag_cache=tag_cache(data), extra_text=more, seed=seed, resume=resume, device=device,
+    )  # fmt: skip
+    print(f"{out}: {nats:.4f} nats a word on dev, perplexity {math.exp(nats):.2f}; next: scnlm assemble")
+
+
+def assemble(
+    data: Data,
+    /,
+    features: list[Path],
+    encoder: Path,
+    decoder: Path,
+    trigram: Path,
+    out: Path,
+    dev_images: int = 300,
+    config: Annotated[FlagConversionOff[CaptionConfig], arg(name="")] = CaptionConfig(),  # noqa: B008  frozen
+    seed: int = 0,
+    images: Path | None = None,
+) -> None:
+    """Makes a caption set of trained parts and tunes the weights of its score on dev by CIDEr.
+
+    Args:
+        features: the feature folders that the encoder was trained on, for the dev images.
+        encoder: run folder of `vse train`.
+        decoder: run folder of `scnlm train`.
+        trigram: ARPA file of `scnlm trigram`.
+        out: the set's folder, empty or new.
+        dev_images: how many dev images the weights are tuned on.
+    """
+    from scnlm.assemble import assemble
+    from vse.checkpoint import load
+    from vse.datasets import read_dataset
+    from vse.image_features import open_combined
+
+    opened = open_combined(features, load(encoder).feature_info)
+    weights, gain = assemble(
+        read_dataset(data, images), opened, encoder, decoder, trigram, out,
+        images=dev_images, config=config, seed=seed,
+    )  # fmt: skip
+    print(table([["weight", "value"], *([name, f"{value:g}"] for name, value in dataclasses.asdict(weights).items())]))
+    print(f"{out}: CIDEr {100 * gain:.1f} on dev; next: scnlm caption {out} photo.jpg")
+
+
+def caption(
+    photos: Annotated[Positional[list[Path]], arg(metavar="[SET] PHOTO...")],
+    /,
+    config: Annotated[FlagConversionOff[CaptionConfig], arg(name="")] = CaptionConfig(),  # noqa: B008  frozen
+    json: bool = False,
+    html: Path | None = None,
+    data: str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> int:
+    """Describes photos in sentences, best first; SET is a caption set (default: the one that ships).
+
+    Args:
+        json: one JSON object a photo, with every part of every score.
+        html: also write a page with the photos.
+        data: the data set the photos are from: the page then shows what people wrote and the nearest training sentence.
+    """
+    from scnlm.describe import describe
+
+    return describe(photos, config, as_json=json, html=html, data=data, seed=seed, device=device)
+
+
+COMMANDS: dict[str, Callable[..., int | None]] = {
+    f.__name__: f for f in (train, trigram, score, assemble, caption)
+}
 
 
 def _read(data: str) -> tuple[list[list[str]], str]:

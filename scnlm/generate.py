@@ -32,11 +32,8 @@ class Decoder:
         tables = vectors @ model.C
         if isinstance(model, MultiplicativeLM):
             tables = tables @ model.W_fk.T
-        self.tables = tables.contiguous()  # (n - 1, v, f)
+        self.tables = tables.contiguous()  # (n - 1, v, f), the nearest place first
         self.out = model.R.T.contiguous()  # (f, v)
-        self.words = model.b.clone()  # biases where a word has to come,
-        self.words[: len(SPECIALS)] = -torch.inf  # which is no <unk> and not the end
-        self.ends = lm.tags.ids([EOS])[0]
 
     @torch.inference_mode()
     def most_probable(
@@ -45,11 +42,14 @@ class Decoder:
         content_of: Int[np.ndarray, " c"],
         structures: Sequence[Sequence[str]],
         beam: int = 1,
+        draw: torch.Generator | None = None,
     ) -> tuple[list[list[str]], Float[np.ndarray, " c"]]:
         """(sentences, nats): for each candidate the words w with the highest log P(w, end | structure, u).
 
         Candidate i has content vector `u[content_of[i]]` and as many words as `structures[i]` has tags. `beam` 1 is
         greedy; with as many as there are sentences of that length it is exact. Nothing else than words is chosen.
+        `draw`: each word is drawn from the model instead, for models without structure, whose most probable sentence
+        is always the same.
         """
         lengths = np.array([len(s) for s in structures])
         order = np.argsort(-lengths, kind="stable")  # the longest first: who still has words is a prefix
@@ -61,7 +61,7 @@ class Decoder:
             longest = len(tags[0])
             padded = torch.tensor([t + [NO_TAG] * (longest - len(t)) for t in tags], device=self.device)
             gates = self._gates(content, torch.from_numpy(content_of[rows]).to(self.device), padded)
-            words, scores = self._search(gates, torch.from_numpy(lengths[rows]).to(self.device), beam)
+            words, scores = self._search(gates, torch.from_numpy(lengths[rows]).to(self.device), beam, draw)
             for row, ids, length in zip(rows, words.tolist(), lengths[rows], strict=True):
                 sentences[row] = [self.lm.vocabulary.tokens[i] for i in ids[:length]]
             nats[rows] = scores.cpu().numpy()
@@ -79,49 +79,55 @@ class Decoder:
                 u_hat = u_hat + places[i][window[:, i : i + tags.shape[1]]]
             return torch.relu_(u_hat) @ model.W_fu.T
         if isinstance(model, MultiplicativeLM):
-            return model.gate(tags, content)[content_of].expand(-1, tags.shape[1], -1)
+            return model.gate(tags, content[content_of]).expand(-1, tags.shape[1], -1)
         return torch.ones(*tags.shape, len(self.out), device=self.device)
 
-    def _search(self, gates: Tensor, lengths: Tensor, beam: int) -> tuple[Int[Tensor, "c t"], Float[Tensor, " c"]]:
+    def _search(
+        self, gates: Tensor, lengths: Tensor, beam: int, draw: torch.Generator | None
+    ) -> tuple[Int[Tensor, "c t"], Float[Tensor, " c"]]:
         """Beam search of all candidates side by side; they come sorted, the longest first."""
-        c, longest = len(gates), int(lengths[0])
-        n = len(self.tables)
+        c, longest, n = len(gates), int(lengths[0]), len(self.tables)
         # Column j of `words` is position j - n: <s> stands before the first word.
         words = torch.full((c, beam, n + longest), BOS_ID, device=self.device)
         scores = torch.full((c, beam), -torch.inf, device=self.device)
         scores[:, 0] = 0.0
         for t in range(longest):
             live = int((lengths > t).sum())
-            logits = self._logits(words[:live], gates[:live], t, n)
-            log_p = logits + self.words - torch.logsumexp(logits + self.model.b, -1, keepdim=True)
+            logits = self._logits(words[:live], gates[:live], t)
+            total = logits.logsumexp(-1)
+            allowed = logits[..., len(SPECIALS) :]  # no <unk>, and the end is where the structure ends
             if beam == 1:
-                best, chosen = log_p[:, 0].max(-1)
-                scores[:live, 0] += best
-                words[:live, 0, n + t] = chosen
+                if draw is not None:
+                    noise = torch.rand(allowed.shape, generator=draw).to(self.device)
+                    chosen = (allowed - (-noise.log()).log()).argmax(-1, keepdim=True)  # Gumbel: a draw of the softmax
+                    best = allowed.gather(-1, chosen)
+                else:
+                    best, chosen = allowed.max(-1, keepdim=True)
+                scores[:live] += best[..., 0] - total
+                words[:live, :, n + t] = chosen[..., 0] + len(SPECIALS)
                 continue
-            best, chosen = log_p.topk(min(beam, log_p.shape[2]), dim=2)  # no other can be among the best of all
-            total, place = (scores[:live, :, None] + best).flatten(1).topk(beam, dim=1)
+            best, chosen = (allowed - total[..., None]).topk(min(beam, allowed.shape[2]))  # no other can be among them
+            scores[:live], place = (scores[:live, :, None] + best).flatten(1).topk(beam)
             parent = place // best.shape[2]
             words[:live] = words[:live].gather(1, parent[:, :, None].expand(-1, -1, words.shape[2]))
-            words[:live, :, n + t] = chosen.flatten(1).gather(1, place)
-            scores[:live] = total
-        scores = scores + self._ends(words, gates, lengths, n)
-        score, first = scores.max(1)
-        rows = torch.arange(c, device=self.device)
-        return words[rows, first, n:], score
+            words[:live, :, n + t] = chosen.flatten(1).gather(1, place) + len(SPECIALS)
+        score, first = (scores + self._ends(words, gates, lengths)).max(1)
+        return words[torch.arange(c, device=self.device), first, n:], score
 
-    def _logits(self, words: Tensor, gates: Tensor, t: Tensor | int, n: int) -> Float[Tensor, "c w v"]:
-        """Logits without biases at position t."""
-        state = self.tables[0][words[:, :, n + t - 1]]
-        for i in range(1, n):
-            state = state + self.tables[i][words[:, :, n + t - 1 - i]]
-        return (state * gates[:, t, None]) @ self.out
+    def _logits(self, words: Tensor, gates: Tensor, t: int) -> Float[Tensor, "c w v"]:
+        """Logits of the word at position t."""
+        last = len(self.tables) + t - 1  # the column of the word before
+        state = self.tables[0][words[:, :, last]]
+        for i in range(1, len(self.tables)):
+            state += self.tables[i][words[:, :, last - i]]
+        state *= gates[:, t, None]
+        return torch.addmm(self.model.b, state.flatten(0, 1), self.out).view(*words.shape[:2], -1)
 
-    def _ends(self, words: Tensor, gates: Tensor, lengths: Tensor, n: int) -> Float[Tensor, "c w"]:
+    def _ends(self, words: Tensor, gates: Tensor, lengths: Tensor) -> Float[Tensor, "c w"]:
         """log P(end of sentence) behind the last word of every hypothesis."""
         out = torch.empty(words.shape[:2], device=self.device)
         for length in lengths.unique().tolist():
             own = lengths == length
-            logits = self._logits(words[own], gates[own], length, n) + self.model.b
-            out[own] = logits[..., EOS_ID] - torch.logsumexp(logits, -1)
+            logits = self._logits(words[own], gates[own], length)
+            out[own] = logits[..., EOS_ID] - logits.logsumexp(-1)
         return out

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from scnlm.trigram import Trigram
@@ -72,7 +73,8 @@ def measure(
     candidates: Sequence[Candidate], image: Float[np.ndarray, " d"], encoder: VSE, trigram: Trigram
 ) -> list[Candidate]:
     """The candidates with cosine, repeats and trigram filled in."""
-    cosines = encoder.encode_texts([c.text for c in candidates]) @ image
+    with torch.autocast(encoder.device.type, torch.bfloat16):  # thousands of sentences; 0.001 of cosine does not matter
+        cosines = encoder.encode_texts([c.text for c in candidates]) @ image
     nats = trigram.score([c.tokens for c in candidates])
     return [
         dataclasses.replace(c, translation=float(cosine), trigram=float(n), repeats=repeats(c.tokens))
@@ -126,5 +128,5 @@ def tune(
                 tried = dataclasses.replace(best, **{name: value})
                 if (now := gain(tried)) > found:
                     best, found = tried, now
-        if found <= before:
+        if not found > before:  # also when a gain is no number
             return best, found

@@ -106,7 +106,7 @@ def _tag(texts: list[str], spacy_model: str, progress: bool) -> dict[str, tuple[
 
     nlp = _load(spacy_model)
     docs = nlp.pipe((Doc(nlp.vocab, words=text.split()) for text in texts), batch_size=_BATCH)
-    bar = tqdm(docs, total=len(texts), desc="tags", unit="caption", disable=not progress, file=sys.stderr)
+    bar = tqdm(docs, total=len(texts), desc="tags", unit="caption", disable=None if progress else True)
     return {
         text: (" ".join(t.pos_ or UNTAGGED for t in doc), " ".join(t.tag_ or UNTAGGED for t in doc))
         for text, doc in zip(texts, bar, strict=True)

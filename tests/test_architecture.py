@@ -15,7 +15,7 @@ LIMIT = 280  # lines a file of a package
 VSE = {
     "errors": "",
     "files": "",
-    "command_line": "",
+    "command_line": "datasets",
     # words, pixels, data on disk
     "vocabulary": "",
     "word_vectors": "",
@@ -76,8 +76,13 @@ SCNLM = {
     "cider": "",
     "generate": "language_model models",
     "rerank": "trigram",
+    "concepts": "",
+    "caption": "concepts generate language_model rerank trigram",
+    "assemble": "caption cider concepts language_model rerank",
+    "caption_page": "rerank",
+    "describe": "caption caption_page rerank",
     "__init__": "",
-    "__main__": "__init__ trigram",
+    "__main__": "__init__ assemble caption describe tags train trigram",
 }
 MAY_IMPORT = {"vse": VSE, "scnlm": SCNLM}
 

@@ -183,7 +183,9 @@ def searcher(world, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         colour_cnn_in(patch)
         assert call("features", world.csv, "--out", folder / "f", "--grid", "2").status == 0
-    options = ("--recipe", "linear", *TINY, "--epochs", 60, "--learning-rate", 0.05, "--model.embed-dim", 16)
+    plain = ("--average", 0, "--model.text.dropout", 0, "--model.text.word-dropout", 0, "--model.image.dropout", 0,
+             "--warmup-steps", 0)  # fmt: skip
+    options = ("--recipe", "linear", *TINY, "--epochs", 60, "--learning-rate", 0.05, "--model.embed-dim", 16, *plain)
     works("train", world.csv, "--features", folder / "f", "--out", folder / "run", *options)
     return folder / "run"
 

@@ -120,7 +120,8 @@ def test_each_sentence_is_tagged_once(tagged_texts):
     assert tag_captions([]) == [] and tag_captions([[]], "fine") == [()]
 
 
-def test_a_bar_shows_the_progress_where_there_is_some(capsys, tmp_path):
+def test_a_bar_shows_the_progress_on_a_terminal(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     tag_captions(SENTENCES, cache=tmp_path)
     shown = capsys.readouterr()
     assert "tags" in shown.err and "4/4" in shown.err and shown.out == ""

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from tyro.conf import FlagConversionOff, Positional, arg
 
 from vse import __version__
-from vse.command_line import run, table
+from vse.command_line import read_extra_text, run, table
 from vse.errors import InputError
 from vse.recipes import RECIPES
 from vse.train_config import TrainConfig
@@ -129,7 +129,7 @@ def train_command(defaults: TrainConfig):
         dataset, opened = read_dataset(data, images), open_combined(features)
         row = train(
             config, dataset, opened, out,
-            seed=seed, word_vectors=word_vectors, extra_text=_extra_text(extra_text, dataset),
+            seed=seed, word_vectors=word_vectors, extra_text=read_extra_text(extra_text, dataset),
             teachers=[(load(run), opened) for run in teachers], resume=resume, device=device,
         )  # fmt: skip
         print(table([list(HEADER), ["dev, best epoch", *row.cells()]]))
@@ -241,22 +241,11 @@ def page(
 COMMANDS = {f.__name__: f for f in (data, download, scenes, features, evaluate, search, page)}
 
 
-def _extra_text(data: str | None, dataset):
-    """The captions of `data` without the photos that `dataset` evaluates on; says how many were left out."""
-    from vse.datasets import read_dataset, without_evaluated
-
-    if data is None:
-        return None
-    kept, left_out = without_evaluated(read_dataset(data), dataset)
-    print(f"extra text: {len(kept.captions)} captions; left out {left_out} images, evaluated in {dataset.name}")
-    return kept
-
-
 def _json_line(hit) -> str:
     return json.dumps({"rank": hit.rank, "score": round(hit.score, 6), "name": hit.name})
 
 
-def _commands(argv: Sequence[str]) -> dict[str, Callable[..., None]]:
+def _commands(argv: Sequence[str]) -> dict[str, Callable[..., int | None]]:
     """All subcommands; `train` with the defaults of the recipe that `argv` names, the last one if there are more."""
     words = [word for a in argv for word in (a.split("=", 1) if a.startswith("--recipe=") else [a])]
     recipes = [b for a, b in zip(words, words[1:], strict=False) if a == "--recipe"] or ["paper"]

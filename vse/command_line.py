@@ -13,13 +13,13 @@ import tyro
 from vse.errors import InputError
 
 
-def run(program: str, commands: Mapping[str, Callable[..., None]], argv: Sequence[str], version: str) -> int:
-    """The exit status of a call: 0, 1 for a user's mistake (said in one line), 130 when interrupted."""
+def run(program: str, commands: Mapping[str, Callable[..., int | None]], argv: Sequence[str], version: str) -> int:
+    """The exit status of a call: the command's own, 1 for a user's mistake (said in one line), 130 if interrupted."""
     try:
         if list(argv) == ["--version"]:
             print(f"{program} {version}")
             return 0
-        parse(program, commands, argv)()
+        return parse(program, commands, argv)() or 0
     except InputError as error:
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -33,10 +33,11 @@ def run(program: str, commands: Mapping[str, Callable[..., None]], argv: Sequenc
     except KeyboardInterrupt:
         print(f"{program}: interrupted; the same command (train: with --resume) goes on", file=sys.stderr)
         return 130
-    return 0
 
 
-def parse(program: str, commands: Mapping[str, Callable[..., None]], argv: Sequence[str]) -> Callable[[], None]:
+def parse(
+    program: str, commands: Mapping[str, Callable[..., int | None]], argv: Sequence[str]
+) -> Callable[[], int | None]:
     """The call that the arguments ask for. Raises InputError for arguments that do not fit."""
     said = io.StringIO()
     try:
@@ -60,7 +61,7 @@ def _unboxed(box: str, program: str) -> str:
     return re.sub(r"__tyro\S*?\.config\.?", "", text)
 
 
-def _bound(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+def _bound(command: Callable[..., int | None]) -> Callable[..., Callable[[], int | None]]:
     """`command` with its signature, but binding its arguments only: what it prints is not the parser's."""
 
     @functools.wraps(command)
@@ -68,6 +69,17 @@ def _bound(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
         return functools.partial(command, *args, **kwargs)
 
     return bind
+
+
+def read_extra_text(data: str | None, dataset):
+    """The captions of `data` without the photos that `dataset` evaluates on, None for None; says how many that were."""
+    from vse.datasets import read_dataset, without_evaluated
+
+    if data is None:
+        return None
+    kept, left_out = without_evaluated(read_dataset(data), dataset)
+    print(f"extra text: {len(kept.captions)} captions; left out {left_out} images, evaluated in {dataset.name}")
+    return kept
 
 
 def table(rows: list[list[str]]) -> str:

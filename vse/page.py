@@ -102,7 +102,6 @@ def retrieval_page(
     `text_queries`: (sentence, photos found). `image_queries`: (photo, what people wrote, captions found).
     All text is shown as it is, never read as HTML. A photo that cannot be read becomes a box that says so.
     """
-    paragraphs = [f"<p>{escape(part.strip())}</p>" for part in intro.split("\n\n") if part.strip()]
     body = [_table(table)] if table else []
     if text_queries:
         note = _note("The photos that lie nearest to each sentence, best first", text_queries)
@@ -112,11 +111,22 @@ def retrieval_page(
         note = _note("The sentences that lie nearest to each photo, best first", image_queries)
         body += ["<section>", "<h2>From photos to words</h2>", note]
         body += [*(_image_query(*query) for query in image_queries), "</section>"]
+    return write_page(out, title, intro, body)
+
+
+def write_page(out: Path, title: str, intro: str, body: Sequence[str]) -> Path:
+    """`out`, written whole or not at all: a page of this look around `body`, which is HTML; title and intro are not."""
+    paragraphs = [f"<p>{escape(part.strip())}</p>" for part in intro.split("\n\n") if part.strip()]
     page = _PAGE.substitute(
         title=escape(title), style=_STYLE, intro="\n".join(paragraphs), body="\n".join(body)
     )
     write_bytes(Path(out), page.encode("utf-8", "replace"))
     return Path(out)
+
+
+def photo_article(path: Path, alt: str, beside: str) -> str:
+    """A card with a photo and, beside it, the HTML `beside`."""
+    return f'<article class="pair">\n<figure>{_thumbnail(path, alt)}</figure>\n<div>\n{beside}\n</div>\n</article>'
 
 
 def _note(text: str, queries: Sequence[tuple]) -> str:
@@ -148,8 +158,7 @@ def _text_query(text: str, hits: PhotoHits) -> str:
 
 
 def _image_query(path: Path, written: Sequence[str], hits: CaptionHits) -> str:
-    photo = _thumbnail(path, written[0] if written else f"Photo {Path(path).stem}")
-    parts = [f'<article class="pair">\n<figure>{photo}</figure>\n<div>\n<ol>']
+    parts = ["<ol>"]
     for caption, score, right in hits:
         shown = f'{escape(caption)} {_mark(right)} <span class="soft">{score:.2f}</span>'
         parts.append(f"<li{_class(right)}>{shown}</li>")
@@ -157,7 +166,7 @@ def _image_query(path: Path, written: Sequence[str], hits: CaptionHits) -> str:
     if written:
         items = "".join(f"<li>{escape(caption)}</li>" for caption in written)
         parts.append(f'<details class="soft"><summary>What people wrote</summary><ul>{items}</ul></details>')
-    return "\n".join([*parts, "</div>\n</article>"])
+    return photo_article(path, written[0] if written else f"Photo {Path(path).stem}", "\n".join(parts))
 
 
 def _class(right: bool | None) -> str:

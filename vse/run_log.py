@@ -29,7 +29,7 @@ class RunLog:
         self._board.close()
 
 
-def _flat(values: dict) -> list[tuple[str, float]]:
+def _flat(values: dict) -> list[tuple[str, int | float]]:
     """(name, number) of all numbers of a dictionary; those of a dictionary within it as "outer_inner"."""
     pairs = []
     for name, value in values.items():

@@ -1,0 +1,106 @@
+"""Image -> content vectors -> candidates -> the best five (supplement, 5.2): `Captioner` and the set it is loaded from.
+
+A caption set is a folder: `vse/` (encoder run), `scnlm/` (language model run), `trigram.arpa`, `concepts.safetensors`
+and `weights.json`. Trains and tunes nothing (see assemble.py). Shapes: n images, d dimensions of the joint space.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from scnlm import language_model
+from scnlm.concepts import CONTENTS, Concepts, SentenceBank
+from scnlm.generate import Decoder
+from scnlm.language_model import LanguageModel
+from scnlm.rerank import Candidate, Weights, measure, score
+from scnlm.trigram import Trigram
+from vse import checkpoint
+from vse.errors import InputError
+from vse.files import read_json
+from vse.model import VSE
+
+ENCODER, DECODER, TRIGRAM, CONCEPTS, WEIGHTS = "vse", "scnlm", "trigram.arpa", "concepts.safetensors", "weights.json"
+
+
+@dataclass(frozen=True)
+class CaptionConfig:
+    """How candidates are made; the supplement's, and what it leaves open chosen on Flickr8K dev."""
+
+    candidates: int = 1000  # an image (supplement)
+    contents: tuple[str, ...] = CONTENTS  # content vectors that are drawn from, with equal chances
+    beam: int = 1  # width of the search for the most probable sentence; 1 = greedy (open)
+    kept: int = 5  # captions returned (supplement)
+
+    def __post_init__(self):
+        if min(self.candidates, self.beam, self.kept) < 1:
+            raise InputError("candidates, beam and kept must be 1 or more")
+        unknown = set(self.contents) - set(CONTENTS)
+        if unknown or not self.contents:
+            raise InputError(f"contents {' '.join(self.contents)}: expected some of {', '.join(CONTENTS)}")
+
+
+class Captioner:
+    """Everything that a caption needs, in memory."""
+
+    def __init__(self, encoder: VSE, lm: LanguageModel, bank: SentenceBank, trigram: Trigram, weights: Weights):
+        """Raises InputError when the language model was trained in another encoder's space."""
+        lm.check_encoder(encoder.config.embed_dim, encoder.fingerprint)
+        self.encoder, self.lm, self.trigram, self.weights = encoder, lm, trigram, weights
+        self.concepts, self.decoder = Concepts(encoder, bank), Decoder(lm)
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> "Captioner":
+        """The captioner of a set. Raises InputError for a folder that is none, or where a part is missing."""
+        folder = Path(folder)
+        if not (folder / WEIGHTS).is_file():
+            raise InputError(f"{folder}: not a caption set (no {WEIGHTS}); make one with `scnlm assemble`")
+        weights = checkpoint.config_from_dict(Weights, read_json(folder / WEIGHTS)["weights"], str(folder / WEIGHTS))
+        return cls(
+            checkpoint.load(folder / ENCODER, device), language_model.load(folder / DECODER, device),
+            SentenceBank.load(folder / CONCEPTS), Trigram(folder / TRIGRAM), weights,
+        )  # fmt: skip
+
+    def captions(
+        self, images: Float32[np.ndarray, "n d"], config: CaptionConfig | None = None, seed: int = 0
+    ) -> list[list[Candidate]]:
+        """For each image the `config.kept` best-scored different sentences, best first."""
+        config = config or CaptionConfig()
+        ranked = []
+        for candidates in self.candidates(images, config, seed):
+            scores = score(candidates, self.weights)
+            best = np.argsort(-scores, kind="stable")[: config.kept]
+            ranked.append([dataclasses.replace(candidates[i], score=float(scores[i])) for i in best])
+        return ranked
+
+    def candidates(
+        self, images: Float32[np.ndarray, "n d"], config: CaptionConfig, seed: int = 0
+    ) -> list[list[Candidate]]:
+        """For each image all its different candidates, measured but not weighted.
+
+        An image's draws depend on `seed` alone, not on which others are asked with it.
+        """
+        contents = self.concepts.contents(images, config.contents)
+        return [self._candidates(image, own, config, seed) for image, own in zip(images, contents, strict=True)]
+
+    def _candidates(self, image, contents, config: CaptionConfig, seed: int) -> list[Candidate]:
+        draw = np.random.default_rng(seed)
+        structures = self.lm.structures.sample(config.candidates, draw)
+        content_of = draw.integers(len(contents), size=config.candidates)
+        sentences, nats = self.decoder.most_probable(contents, content_of, structures, config.beam)
+        best: dict[tuple[str, ...], Candidate] = {}  # of equal sentences the most probable
+        for words, content, structure, log_p in zip(sentences, content_of, structures, nats.tolist(), strict=True):
+            tokens = tuple(words)
+            if tokens not in best or best[tokens].decoder < log_p:
+                best[tokens] = Candidate(tokens, config.contents[content], tuple(structure), log_p)
+        return measure(list(best.values()), image, self.encoder, self.trigram)
+
+
+def shipped_set() -> Path:
+    """The caption set that comes with the project, trained on Flickr8K. Raises InputError where it is not there."""
+    folder = Path(__file__).resolve().parent.parent / "models" / "flickr8k"
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"{folder}: no caption set there; give the folder of one, made with `scnlm assemble`")
+    return folder

@@ -1,0 +1,48 @@
+"""The page of `scnlm caption --html`: photos with our five sentences and their scores, as the paper's own page does.
+
+Draws what it is given, in the look of vse/page.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from scnlm.rerank import Candidate
+from vse.page import photo_article, write_page
+
+
+@dataclass(frozen=True)
+class Described:
+    """A photo, its captions best first, what people wrote about it, and the nearest training sentence, where known."""
+
+    photo: Path
+    captions: tuple[Candidate, ...]
+    people: tuple[str, ...] = ()
+    nearest: str | None = None
+
+
+def caption_page(out: Path, shown: Sequence[Described], title: str = "Photos, described") -> Path:
+    """`out`, written whole or not at all: an article a photo."""
+    intro = (
+        "Each photo is a point of one space with sentences. A language model that was trained on text alone turns the "
+        "point into a thousand candidates; the five best are shown with their score and its parts: the cosine of "
+        "photo and sentence, the words that repeat, the log-probability of the trigram (nats)."
+    )
+    return write_page(out, title, intro, [_article(one) for one in shown])
+
+
+def _article(one: Described) -> str:
+    items = "".join(f"<li>{escape(c.text)} {_parts(c)}</li>" for c in one.captions)
+    below = [f"<ol>{items}</ol>"]
+    if one.nearest:
+        below.append(f'<p class="soft">Nearest training sentence: {escape(one.nearest)}</p>')
+    if one.people:
+        people = "".join(f"<li>{escape(text)}</li>" for text in one.people)
+        below.append(f'<details class="soft" open><summary>What people wrote</summary><ul>{people}</ul></details>')
+    return photo_article(one.photo, one.captions[0].text, "\n".join(below))
+
+
+def _parts(c: Candidate) -> str:
+    told = f"{c.score:.3f}: cosine {c.translation:.2f}, repeats {c.repeats}, trigram {c.trigram:.1f}"
+    return f'<span class="soft">{told}</span>'

@@ -1,0 +1,100 @@
+"""Content vectors of an image: its own, and bags of concepts, the mean of its nearest sentences or words (supplement).
+
+The bank of training sentences is kept as points only (principal components in 8 bits: 128 numbers a sentence, cosine
+0.99 to the exact ones), so that a caption set can be given away without the captions. Shapes: n images,
+s sentences, p components, d dimensions of the joint space.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32, Int8
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from vse.errors import InputError
+from vse.files import write_atomically
+from vse.model import VSE
+from vse.vocabulary import SPECIALS
+
+CONTENTS = ("image", "sentences", "words")  # what a candidate can be decoded from
+NEAREST = 5  # N, sentences or words of a bag of concepts (supplement)
+_COMPONENTS = 128
+_KEYS = ("codes", "scale", "components", "mean")
+
+
+@dataclass(frozen=True, eq=False)
+class SentenceBank:
+    """Points of training sentences: `codes * scale @ components + mean`, scaled to unit norm."""
+
+    codes: Int8[np.ndarray, "s p"]
+    scale: Float32[np.ndarray, " p"]
+    components: Float32[np.ndarray, "p d"]
+    mean: Float32[np.ndarray, " d"]
+
+    @classmethod
+    def from_embeddings(cls, embeddings: Float[np.ndarray, "s d"]) -> "SentenceBank":
+        """The bank of these sentences. Raises InputError for fewer than a bag of concepts needs."""
+        if len(embeddings) < NEAREST:
+            raise InputError(f"{len(embeddings)} training sentences: a bag of concepts needs {NEAREST} or more")
+        mean = embeddings.mean(0, dtype=np.float64)
+        centred = embeddings - mean
+        variances, vectors = np.linalg.eigh(centred.T @ centred)
+        components = vectors[:, ::-1][:, : min(_COMPONENTS, *embeddings.shape)].T
+        projected = centred @ components.T
+        scale = np.maximum(np.abs(projected).max(0), 1e-12) / 127
+        codes = np.round(projected / scale).astype(np.int8)
+        return cls(codes, scale.astype(np.float32), components.astype(np.float32), mean.astype(np.float32))
+
+    def embeddings(self) -> Float32[np.ndarray, "s d"]:
+        """The sentences' unit vectors, nearly."""
+        return _unit((self.codes * self.scale) @ self.components + self.mean)
+
+    def save(self, path: Path) -> None:
+        """Writes safetensors."""
+        tensors = {key: np.ascontiguousarray(getattr(self, key)) for key in _KEYS}
+        write_atomically(path, lambda p: save_file(tensors, p))
+
+    @classmethod
+    def load(cls, path: Path) -> "SentenceBank":
+        """Reads what `save` wrote. Raises InputError for anything else."""
+        try:
+            tensors = load_file(path)
+            return cls(*(tensors[key] for key in _KEYS))
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; make it with `scnlm assemble`") from None
+        except (SafetensorError, KeyError) as error:
+            raise InputError(f"{path}: not a bank of sentences ({error}); make it with `scnlm assemble`") from None
+
+
+class Concepts:
+    """Maps points of images to content vectors."""
+
+    def __init__(self, encoder: VSE, bank: SentenceBank):
+        """Words are the encoder's whole vocabulary. Raises InputError for a bank of another dimension."""
+        if bank.components.shape[1] != encoder.config.embed_dim:
+            raise InputError(
+                f"a bank of {bank.components.shape[1]} dimensions, the encoder has {encoder.config.embed_dim}; "
+                "make the set again with `scnlm assemble`"
+            )
+        words = encoder.vocabulary.tokens[len(SPECIALS) :]
+        self._nearest = {"sentences": bank.embeddings(), "words": encoder.encode_texts(words)}
+
+    def contents(
+        self, images: Float32[np.ndarray, "n d"], kinds: Sequence[str] = CONTENTS
+    ) -> Float32[np.ndarray, "n kinds d"]:
+        """Unit content vectors of each image, in the order of `kinds`."""
+        made = [images if kind == "image" else self._bag(images, self._nearest[kind]) for kind in kinds]
+        return np.stack(made, 1)
+
+    @staticmethod
+    def _bag(images: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """The mean of the NEAREST points of each image, scaled to unit norm."""
+        nearest = np.argpartition(-(images @ points.T), min(NEAREST, len(points)) - 1, axis=1)[:, :NEAREST]
+        return _unit(points[nearest].mean(1))
+
+
+def _unit(vectors: np.ndarray) -> Float32[np.ndarray, "n d"]:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
