@@ -1,10 +1,15 @@
-"""Pictures of the README: `python -m experiments.figures` writes results/scenes.jpg, twelve of our own data set."""
+"""Pictures of the README: `python -m experiments.figures` writes results/scenes.jpg, twelve of our own data set, and
+results/photos.jpg, six photos with the five sentences of the shipped caption set.
+"""
 
 import sys
 
+import matplotlib
 from PIL import Image
 
-from experiments import RESULTS
+from experiments import RESULTS, free_photos
+from scnlm.caption import Captioner, shipped_set
+from vse.photos import read_photo
 from vse.scenes import render, sample_scenes
 
 COLUMNS, ROWS, GAP, SIDE = 6, 2, 4, 160
@@ -20,8 +25,29 @@ def scenes() -> Image.Image:
     return sheet
 
 
+def photos(captioner: Captioner) -> "matplotlib.figure.Figure":
+    """Six photos that may be used freely, each with its five captions, best first."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    paths = free_photos.paths()
+    described = captioner.captions(captioner.encoder.encode_images(paths))
+    figure, places = pyplot.subplots(2, 3, figsize=(12, 8.6))
+    for place, path, captions in zip(places.flat, paths, described, strict=True):
+        picture = read_photo(path)
+        picture.thumbnail((600, 600))
+        place.imshow(picture)
+        place.set_aspect("equal", anchor="S")
+        place.axis("off")
+        place.set_title("\n".join(c.text for c in captions), y=-0.02, va="top", fontsize=9.5, loc="left")
+    figure.tight_layout(h_pad=6.5)
+    return figure
+
+
 def main() -> int:
     RESULTS.mkdir(exist_ok=True)
+    figure = photos(Captioner.load(shipped_set()))
+    figure.savefig(RESULTS / "photos.jpg", dpi=90, bbox_inches="tight", pil_kwargs={"quality": 88})
     scenes().save(RESULTS / "scenes.jpg", quality=88)
     return 0
 

@@ -35,7 +35,7 @@ FEATURES = {
     "lite0-flip-grid3": ("efficientnet-lite0", FLIP, 3, "bfloat16"),
 }
 SUBSET = "flickr30k/dataset_flickr30k_subset.json"
-ABLATION_EPOCHS = 6
+ABLATION_EPOCHS = 4
 THREE_CNNS = ("lite2-flip-grid3", "lite1-flip-grid3", "lite0-flip-grid3")
 
 
@@ -92,8 +92,8 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 
 
-def changed(config: TrainConfig, changes: dict) -> TrainConfig:
-    """`config` with dotted fields replaced; unknown ones raise InputError."""
+def changed(config, changes: dict):
+    """A config dataclass with dotted fields replaced; unknown ones raise InputError."""
     values = dataclasses.asdict(config)
     for path, value in changes.items():
         *parents, last = path.split(".")
@@ -103,7 +103,7 @@ def changed(config: TrainConfig, changes: dict) -> TrainConfig:
         if last not in node:
             raise InputError(f"{path}: no such setting")
         node[last] = value
-    return checkpoint.config_from_dict(TrainConfig, values)
+    return checkpoint.config_from_dict(type(config), values)
 
 
 def features_of(experiment: Experiment) -> Features:
@@ -136,7 +136,7 @@ def run(name: str) -> dict:
         "name": name,
         "about": experiment.about,
         "command": f"python -m experiments.ranking {name}",
-        "commit": _commit(),
+        "commit": commit(),
         "data": dataset.name,
         "features": list(experiment.features),
         "members": list(experiment.members),
@@ -210,7 +210,7 @@ def _sd(values: list[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def _commit() -> str:
+def commit() -> str:
     """The commit the code is at, with + when files differ from it."""
     got = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
     return got.stdout.strip() or "unknown"

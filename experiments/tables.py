@@ -5,6 +5,7 @@ A table stands in the README between `<!-- table NAME -->` and `<!-- end -->`; n
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -70,6 +71,42 @@ def _dev_table(rows: list[dict]) -> str:
     return markdown(["Flickr8K dev", "i2t", "t2i", "rsum", "seeds"], lines)
 
 
+def _perplexity(rows: list[dict]) -> str:
+    """A row a model: nats and perplexity a word on test, without and with the extra text."""
+    order = ["trigram", "lbl", "multiplicative", "scnlm-k0", "scnlm-k1", "scnlm-k2", "scnlm-k3", "scnlm-fine"]
+    by_name = {r["name"]: r["test"] for r in rows}
+    about = {r["name"]: r["about"] for r in rows}
+    lines = []
+    for name in order:
+        with_extra = by_name.get({"scnlm-k2": "scnlm-extra"}.get(name, f"{name}-extra"))
+        if name in by_name:
+            own = by_name[name]
+            lines.append([about[name], *(_nats(r, k) for r in (own, with_extra) for k in ("nats", "sampled_nats"))])
+    header = ["Flickr8K test", "own captions", "tags drawn", "+ Flickr30K captions", "tags drawn"]
+    return markdown(header, lines)
+
+
+def _nats(row: dict | None, key: str) -> str:
+    """nats a word (perplexity)."""
+    return "" if row is None or key not in row else f"{row[key]:.3f} ({math.exp(row[key]):.2f})"
+
+
+_METRICS = {"bleu1": "B-1", "bleu2": "B-2", "bleu3": "B-3", "bleu4": "B-4", "meteor": "METEOR",
+            "rouge_l": "ROUGE-L", "cider": "CIDEr"}  # fmt: skip
+
+
+def _captions(head: str, printed: tuple[paper.PrintedCaptions, ...], rows: list[dict]) -> str:
+    lines = [[row.method, *("" if v is None else f"{v:g}" for v in row.figures)] for row in printed]
+    for r in rows:
+        about = f"**ours: {r['about']}**" if printed else r["about"]
+        lines.append([about, *(_metric(r["metrics"][m]) for m in _METRICS)])
+    return markdown([head, *_METRICS.values()], lines)
+
+
+def _metric(value: dict | None) -> str:
+    return "" if value is None else _number(value)
+
+
 def _speed(speed: dict) -> str:
     lines = []
     for t in speed["training"]:
@@ -90,6 +127,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "flickr8k": lambda: _table1("Flickr8K test", paper.FLICKR8K, ["paper", "linear", "best", "ensemble"]),
     "flickr30k-subset": lambda: _table1("Flickr30K subset, test", (), ["flickr30k-paper", "flickr30k-best"]),
     "ablations": lambda: _dev_table(sorted(results("ablation-"), key=lambda r: -r["dev_rsum"]["mean"])),
+    "perplexity": lambda: _perplexity(results("perplexity-")),
+    "captions": lambda: _captions("Flickr8K test", paper.CAPTIONS, results("captions-test-")),
+    "parts": lambda: _captions(
+        "Flickr8K dev, 200 images", (), sorted(results("captions-part-"), key=lambda r: -r["metrics"]["cider"]["mean"])
+    ),
     "speed": lambda: _speed(result("speed")),
 }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 
 from scnlm import language_model
@@ -30,8 +31,9 @@ class CaptionConfig:
     """How candidates are made; the supplement's, and what it leaves open chosen on Flickr8K dev."""
 
     candidates: int = 1000  # an image (supplement)
-    contents: tuple[str, ...] = CONTENTS  # content vectors that are drawn from, with equal chances
+    contents: tuple[str, ...] = ("image", "sentences")  # drawn from with equal chances; "words" brings nothing on dev
     beam: int = 1  # width of the search for the most probable sentence; 1 = greedy (open)
+    structured: bool = True  # the most probable sentence of a structure; False: sentences drawn word by word
     kept: int = 5  # captions returned (supplement)
 
     def __post_init__(self):
@@ -48,7 +50,7 @@ class Captioner:
     def __init__(self, encoder: VSE, lm: LanguageModel, bank: SentenceBank, trigram: Trigram, weights: Weights):
         """Raises InputError when the language model was trained in another encoder's space."""
         lm.check_encoder(encoder.config.embed_dim, encoder.fingerprint)
-        self.encoder, self.lm, self.trigram, self.weights = encoder, lm, trigram, weights
+        self.encoder, self.lm, self.bank, self.trigram, self.weights = encoder, lm, bank, trigram, weights
         self.concepts, self.decoder = Concepts(encoder, bank), Decoder(lm)
 
     @classmethod
@@ -82,20 +84,23 @@ class Captioner:
 
         An image's draws depend on `seed` alone, not on which others are asked with it.
         """
-        contents = self.concepts.contents(images, config.contents)
-        return [self._candidates(image, own, config, seed) for image, own in zip(images, contents, strict=True)]
+        contents, bags = self.concepts.contents(images, config.contents), self.concepts.bags(images)
+        return [self._candidates(*own, config, seed) for own in zip(images, contents, bags, strict=True)]
 
-    def _candidates(self, image, contents, config: CaptionConfig, seed: int) -> list[Candidate]:
+    def _candidates(self, image, contents, bag, config: CaptionConfig, seed: int) -> list[Candidate]:
         draw = np.random.default_rng(seed)
         structures = self.lm.structures.sample(config.candidates, draw)
         content_of = draw.integers(len(contents), size=config.candidates)
-        sentences, nats = self.decoder.most_probable(contents, content_of, structures, config.beam)
+        words = None if config.structured else torch.Generator().manual_seed(seed)
+        sentences, nats = self.decoder.most_probable(contents, content_of, structures, config.beam, words)
         best: dict[tuple[str, ...], Candidate] = {}  # of equal sentences the most probable
-        for words, content, structure, log_p in zip(sentences, content_of, structures, nats.tolist(), strict=True):
+        for i, (words, content, structure) in enumerate(zip(sentences, content_of, structures, strict=True)):
             tokens = tuple(words)
-            if tokens not in best or best[tokens].decoder < log_p:
-                best[tokens] = Candidate(tokens, config.contents[content], tuple(structure), log_p)
-        return measure(list(best.values()), image, self.encoder, self.trigram)
+            first = best[tokens].draw if tokens in best else i
+            if tokens not in best or best[tokens].decoder < nats[i]:
+                own = config.contents[content], tuple(structure), float(nats[i])
+                best[tokens] = Candidate(tokens, *own, draw=first)
+        return measure(list(best.values()), image, bag, self.encoder, self.trigram)
 
 
 def shipped_set() -> Path:

@@ -27,7 +27,8 @@ def caption_page(out: Path, shown: Sequence[Described], title: str = "Photos, de
     intro = (
         "Each photo is a point of one space with sentences. A language model that was trained on text alone turns the "
         "point into a thousand candidates; the five best are shown with their score and its parts: the cosine of "
-        "photo and sentence, the words that repeat, the log-probability of the trigram (nats)."
+        "sentence and photo, that of sentence and bag of concepts, the words that repeat, the log-probability of the "
+        "trigram (nats)."
     )
     return write_page(out, title, intro, [_article(one) for one in shown])
 
@@ -44,5 +45,6 @@ def _article(one: Described) -> str:
 
 
 def _parts(c: Candidate) -> str:
-    told = f"{c.score:.3f}: cosine {c.translation:.2f}, repeats {c.repeats}, trigram {c.trigram:.1f}"
+    cosines = f"cosine {c.translation:.2f}, concepts {c.concepts:.2f}"
+    told = f"{c.score:.3f}: {cosines}, repeats {c.repeats}, trigram {c.trigram:.1f}"
     return f'<span class="soft">{told}</span>'

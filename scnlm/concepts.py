@@ -21,6 +21,7 @@ from vse.vocabulary import SPECIALS
 
 CONTENTS = ("image", "sentences", "words")  # what a candidate can be decoded from
 NEAREST = 5  # N, sentences or words of a bag of concepts (supplement)
+NEIGHBOURS = 60  # sentences of the bag that a caption is compared with; chosen on Flickr8K dev
 _COMPONENTS = 128
 _KEYS = ("codes", "scale", "components", "mean")
 
@@ -86,14 +87,18 @@ class Concepts:
         self, images: Float32[np.ndarray, "n d"], kinds: Sequence[str] = CONTENTS
     ) -> Float32[np.ndarray, "n kinds d"]:
         """Unit content vectors of each image, in the order of `kinds`."""
-        made = [images if kind == "image" else self._bag(images, self._nearest[kind]) for kind in kinds]
+        made = [images if kind == "image" else _bag(images, self._nearest[kind], NEAREST) for kind in kinds]
         return np.stack(made, 1)
 
-    @staticmethod
-    def _bag(images: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """The mean of the NEAREST points of each image, scaled to unit norm."""
-        nearest = np.argpartition(-(images @ points.T), min(NEAREST, len(points)) - 1, axis=1)[:, :NEAREST]
-        return _unit(points[nearest].mean(1))
+    def bags(self, images: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:
+        """What a caption of each image is compared with beside the image: the mean of its NEIGHBOURS sentences."""
+        return _bag(images, self._nearest["sentences"], NEIGHBOURS)
+
+
+def _bag(images: np.ndarray, points: np.ndarray, count: int) -> np.ndarray:
+    """The mean of the `count` points nearest to each image (all where there are fewer), scaled to unit norm."""
+    nearest = np.argpartition(-(images @ points.T), min(count, len(points)) - 1, axis=1)[:, :count]
+    return _unit(points[nearest].mean(1))
 
 
 def _unit(vectors: np.ndarray) -> Float32[np.ndarray, "n d"]:

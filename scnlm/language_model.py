@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from scnlm.models import LBL, LMConfig, make_model
 from scnlm.structure import StructureBank, TagVocabulary
-from vse.checkpoint import CONFIG, WEIGHTS, WORDS, config_from_dict, save_weights
+from vse.checkpoint import CONFIG, WEIGHTS, WORDS, config_from_dict
 from vse.errors import InputError
 from vse.files import read_json, write_atomically, write_json
 from vse.vocabulary import Vocabulary
@@ -69,7 +69,8 @@ def save(out: Path, lm: LanguageModel, extra: dict) -> None:
         "version": VERSION, "kind": KIND, "model": dataclasses.asdict(lm.config), "content_dim": lm.content_dim,
         "tags": {"tag_set": lm.tags.tag_set, "names": list(lm.tags.tags)}, "encoder": lm.encoder, **extra,
     })  # fmt: skip
-    save_weights(out, lm.model)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in lm.model.state_dict().items()}
+    write_atomically(out / WEIGHTS, lambda path: save_file(weights, path))
 
 
 def load(run: str | Path, device: str = "cpu") -> LanguageModel:
@@ -101,7 +102,8 @@ def load(run: str | Path, device: str = "cpu") -> LanguageModel:
     except SafetensorError as error:
         raise InputError(f"{run / WEIGHTS}: damaged weights ({error}); train again or restore the file") from None
     except (KeyError, TypeError) as error:
-        raise InputError(f"{run / CONFIG}: damaged ({error} is missing or wrong); restore the file") from None
+        what = str(error).splitlines()[0]
+        raise InputError(f"{run / CONFIG}: damaged ({what} is missing or wrong); restore the file") from None
     except RuntimeError as error:
         raise InputError(f"{run}: {WEIGHTS} does not fit {CONFIG} ({str(error).splitlines()[-1].strip()})") from None
     lm.model.to(torch.device(device)).eval()

@@ -26,7 +26,7 @@ class LMConfig:
     """Which model and its sizes; what the paper leaves open was chosen on Flickr8K dev."""
 
     model: str = "scnlm"  # "lbl", "multiplicative", "scnlm"
-    word_dim: int = 300  # K (open)
+    word_dim: int = 150  # K (open)
     num_factors: int = 100  # F (section 3.3)
     context: int = 5  # words before the predicted one, n - 1 (open)
     gate_dim: int = 300  # G, of u_hat (open)

@@ -20,17 +20,22 @@ from vse.model import VSE
 
 @dataclass(frozen=True)
 class Weights:
-    """The score: cosine * repetition^repeats * translation + trigram * nats + length * words + decoder * nats."""
+    """The score: (translation * cosine of image and sentence + concepts * cosine of bag and sentence)
+    * repetition^repeats + trigram * nats + length * words + decoder * nats.
+    """
 
     translation: float = 1.0  # of the cosine of image and sentence
-    repetition: float = 0.7  # the cosine is multiplied by it for each non-stopword that was there before
+    concepts: float = 1.0  # of the cosine of the image's bag of concepts and the sentence; not in the paper
+    repetition: float = 0.7  # the cosines are multiplied by it for each non-stopword that was there before
     trigram: float = 0.01  # a nat of the trigram's log-probability
     length: float = 0.02  # a word: log-probabilities alone prefer short sentences
     decoder: float = 0.0  # a nat of the language model's log P(sentence | structure, content); not in the paper
 
     def __post_init__(self):
-        if not 0 <= self.repetition <= 1 or self.trigram < 0 or self.translation < 0 or self.decoder < 0:
-            raise InputError("repetition must be in [0, 1], translation, trigram and decoder 0 or more")
+        if not 0 <= self.repetition <= 1 or min(
+            self.trigram, self.translation, self.concepts, self.decoder
+        ) < 0:
+            raise InputError("repetition must be in [0, 1], translation, concepts, trigram and decoder 0 or more")
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,9 @@ class Candidate:
     content: str  # which content vector it was decoded from
     structure: tuple[str, ...]
     decoder: float  # log P(sentence | structure, content) under the language model
+    draw: int = 0  # which of the sampled candidates it was first
     translation: float = 0.0  # cosine of the image and the sentence
+    concepts: float = 0.0  # cosine of the image's bag of concepts and the sentence
     repeats: int = 0  # non-stopwords that were there before
     trigram: float = 0.0  # log P(sentence) under the trigram
     score: float = 0.0
@@ -56,29 +63,34 @@ def score(candidates: Sequence[Candidate], weights: Weights) -> Float[np.ndarray
     return weighted(parts(candidates), weights)
 
 
-def parts(candidates: Sequence[Candidate]) -> Float[np.ndarray, "c 5"]:
-    """translation, repeats, trigram, words, decoder of each candidate."""
-    rows = [(c.translation, c.repeats, c.trigram, len(c.tokens), c.decoder) for c in candidates]
-    return np.array(rows, np.float64).reshape(-1, 5)
+def parts(candidates: Sequence[Candidate]) -> Float[np.ndarray, "c 6"]:
+    """translation, concepts, repeats, trigram, words, decoder of each candidate."""
+    rows = [(c.translation, c.concepts, c.repeats, c.trigram, len(c.tokens), c.decoder) for c in candidates]
+    return np.array(rows, np.float64).reshape(-1, 6)
 
 
-def weighted(parts: Float[np.ndarray, "c 5"], weights: Weights) -> Float[np.ndarray, " c"]:
+def weighted(parts: Float[np.ndarray, "c 6"], weights: Weights) -> Float[np.ndarray, " c"]:
     """The score from its parts."""
-    translation, repeats, trigram, words, decoder = parts.T
-    translated = weights.translation * translation * weights.repetition**repeats
-    return translated + weights.trigram * trigram + weights.length * words + weights.decoder * decoder
+    translation, concepts, repeats, trigram, words, decoder = parts.T
+    translated = weights.translation * translation + weights.concepts * concepts
+    fluent = weights.trigram * trigram + weights.length * words + weights.decoder * decoder
+    return translated * weights.repetition**repeats + fluent
 
 
 def measure(
-    candidates: Sequence[Candidate], image: Float[np.ndarray, " d"], encoder: VSE, trigram: Trigram
+    candidates: Sequence[Candidate],
+    image: Float[np.ndarray, " d"],
+    bag: Float[np.ndarray, " d"],
+    encoder: VSE,
+    trigram: Trigram,
 ) -> list[Candidate]:
-    """The candidates with cosine, repeats and trigram filled in."""
+    """The candidates with their cosines to the image and to its bag of concepts, repeats and trigram filled in."""
     with torch.autocast(encoder.device.type, torch.bfloat16):  # thousands of sentences; 0.001 of cosine does not matter
-        cosines = encoder.encode_texts([c.text for c in candidates]) @ image
+        cosines = encoder.encode_texts([c.text for c in candidates]) @ np.stack([image, bag], 1)
     nats = trigram.score([c.tokens for c in candidates])
     return [
-        dataclasses.replace(c, translation=float(cosine), trigram=float(n), repeats=repeats(c.tokens))
-        for c, cosine, n in zip(candidates, cosines, nats, strict=True)
+        dataclasses.replace(c, translation=to_image, concepts=to_bag, trigram=n, repeats=repeats(c.tokens))
+        for c, (to_image, to_bag), n in zip(candidates, cosines.tolist(), nats.tolist(), strict=True)
     ]
 
 
@@ -98,6 +110,7 @@ def stopwords() -> frozenset[str]:
 
 # What `tune` tries of each weight; a sum of features is only known up to a factor, so `translation` stays.
 _STEPS = {
+    "concepts": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
     "trigram": (0.0, 0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1),
     "length": (0.0, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3),
     "repetition": (0.5, 0.7, 0.8, 0.9, 0.95, 1.0),
@@ -106,7 +119,7 @@ _STEPS = {
 
 
 def tune(
-    images: Sequence[Float[np.ndarray, "_ 5"]],
+    images: Sequence[Float[np.ndarray, "_ 6"]],
     gains: Sequence[Float[np.ndarray, " _"]],
     start: Weights,
     fixed: Sequence[str] = (),

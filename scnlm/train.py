@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import nn
 from tqdm import tqdm
 
@@ -28,7 +29,7 @@ from vse.files import write_json
 from vse.model import VSE
 from vse.run_log import RunLog
 from vse.train_config import make_optimizer, set_learning_rate
-from vse.vocabulary import Vocabulary, tokenize
+from vse.vocabulary import SPECIALS, Vocabulary, tokenize
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,12 @@ class LMTrainConfig:
     tag_set: str = "coarse"  # universal tags; "fine": Penn tags
     spacy_model: str = SPACY_MODEL
     min_count: int = 5  # a word enters the vocabulary when training captions have it as often
-    content_noise: float = 0.0  # norm of the noise on u in training: an image is not where its caption is
-    epochs: int = 10
-    batch_size: int = 100  # captions
+    content: str = "image"  # u in training: "caption": its own (section 2.5), "image": the mean of its image's
+    content_noise: float = 1.0  # norm of the noise on u in training: an image is not where its caption is
+    epochs: int = 4
+    batch_size: int = 200  # captions
     optimizer: str = "adamw"
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     schedule: str = "cosine"
     decay: float = 0.85  # of "exponential"
     warmup_steps: int = 100
@@ -54,10 +56,19 @@ class LMTrainConfig:
     def __post_init__(self):
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0 or self.min_count < 1:
             raise InputError("epochs, batch_size and min_count must be 1 or more, learning_rate positive")
-        if self.precision not in ("float32", "bfloat16"):
-            raise InputError(f"precision = {self.precision!r}: expected float32 or bfloat16")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} = {getattr(self, name)!r}: expected {' or '.join(allowed)}")
         if self.content_noise < 0:
             raise InputError(f"content_noise = {self.content_noise}: expected 0 or more")
+
+
+_CHOICES = {
+    "content": ("caption", "image"),
+    "optimizer": ("sgd", "adam", "adamw"),
+    "schedule": ("exponential", "cosine", "constant"),
+    "precision": ("float32", "bfloat16"),
+}
 
 
 def train(
@@ -104,18 +115,25 @@ class _Training:
 
     def __init__(self, config, dataset, encoder, out, tag_cache, extra_text, seed, device, settings):
         self.config, self.out, self.seed, self.settings, self.device = config, out, seed, settings, device
-        splits = [dataset.split("train").captions, dataset.split("dev").captions]
-        splits[0] = splits[0] + (extra_text.captions if extra_text else ())
-        own = len(dataset.split("train").captions)
-        sentences = [[tokens for tokens in map(tokenize, captions)] for captions in splits]
+        train_split, dev = dataset.split("train"), dataset.split("dev")
+        own = len(train_split.captions)
+        captions = [train_split.captions, dev.captions]
+        owners = [train_split.image_of_caption, dev.image_of_caption]
+        if extra_text:
+            captions[0] = captions[0] + extra_text.captions
+            owners[0] = np.concatenate([owners[0], extra_text.image_of_caption + len(train_split.images)])
+        sentences = [[tokenize(caption) for caption in split] for split in captions]
         tags = [tag_captions(s, config.tag_set, config.spacy_model, tag_cache) for s in sentences]
-        vocabulary = Vocabulary.from_captions(splits[0][:own], config.min_count)
+        vocabulary = Vocabulary.from_captions(train_split.captions, config.min_count)
         tag_vocabulary = TagVocabulary.from_tags(tags[0][:own], config.tag_set)
         bank = StructureBank.from_tags(tags[0][:own], tag_set=config.tag_set, spacy_model=config.spacy_model)
+        if len(vocabulary) == len(SPECIALS):
+            raise InputError(f"min_count = {config.min_count}: no word of the training captions is as frequent")
         texts = []
-        for captions, words, own_tags in zip(splits, sentences, tags, strict=True):
+        for split, owner, words, own_tags in zip(captions, owners, sentences, tags, strict=True):
             kept = [i for i, tokens in enumerate(words) if tokens]
-            u = embed([captions[i] for i in kept], encoder)
+            u = embed([split[i] for i in kept], encoder)
+            u = mean_of_each(u, owner[kept]) if config.content == "image" else u
             pick = [words[i] for i in kept], [own_tags[i] for i in kept]
             texts.append(TaggedText(*pick, u, vocabulary, tag_vocabulary, device))
         self.text, self.dev = texts
@@ -135,6 +153,8 @@ class _Training:
             loss = self._train_epoch()
             seconds = time.perf_counter() - start
             nats = nats_per_word(self.model, self.dev)
+            if not np.isfinite(nats):
+                raise InputError(f"learning_rate {self.config.learning_rate}: the training diverged; give a lower one")
             self.epoch += 1
             self._record(loss, nats, seconds, log)
         if log:
@@ -214,9 +234,20 @@ class _Training:
 
 def embed(captions: list[str], encoder: VSE) -> np.ndarray:
     """(n, D) content vectors of captions, in blocks with a progress bar."""
-    blocks = range(0, len(captions), 5000)
+    blocks = range(0, max(1, len(captions)), 5000)  # none at all become (0, D)
     bar = tqdm(blocks, desc="embed captions", leave=False, disable=None)
     return np.concatenate([encoder.encode_texts(captions[i : i + 5000]).astype(np.float16) for i in bar])
+
+
+def mean_of_each(u: Float[np.ndarray, "n d"], owner: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
+    """Row i becomes the mean of all rows with the same owner, scaled to unit norm."""
+    order = np.argsort(owner, kind="stable")
+    _, starts, inverse = np.unique(owner[order], return_index=True, return_inverse=True)
+    sums = np.add.reduceat(u[order].astype(np.float32), starts, axis=0)
+    sums /= np.linalg.norm(sums, axis=1, keepdims=True)
+    out = np.empty_like(u)
+    out[order] = sums[inverse]
+    return out
 
 
 def noisy(u: torch.Tensor, size: float) -> torch.Tensor:

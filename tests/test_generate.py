@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import chisquare
@@ -268,6 +268,7 @@ def test_a_weight_that_is_fixed_stays():
     assert tune(images, gains, Weights(translation=1.7))[0].translation == 1.7
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     arrays(float, (4, 5, 5), elements=st.floats(-3, 3)), arrays(float, (4, 5), elements=st.floats(0, 10)),
     st.floats(0, 1), st.floats(0, 0.2),

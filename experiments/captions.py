@@ -1,0 +1,174 @@
+"""Captions of Flickr8K photos, measured: `python -m experiments.captions NAME...` writes rows of the caption tables.
+
+`test`: the full pipeline over seeds, and the nearest training sentence, on the 1000 test images; read once.
+`parts`: what each part brings, on dev images that the weights were not tuned on. Runs and sets that are there are used
+again; a killed call goes on.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import vse
+from experiments import RESULTS, find_data
+from experiments.caption_metrics import evaluate_captions
+from experiments.perplexity import ENCODER, EXTRA
+from experiments.ranking import EXPERIMENTS, commit, features_of
+from scnlm import language_model
+from scnlm.assemble import assemble, references_of
+from scnlm.caption import DECODER, TRIGRAM, CaptionConfig, Captioner
+from scnlm.caption import ENCODER as ENCODER_PART
+from scnlm.cider import Cider
+from scnlm.describe import nearest_sentences
+from scnlm.rerank import Candidate, Weights, parts, tune, weighted
+from scnlm.tags import tag_cache
+from scnlm.train import LMTrainConfig, train
+from scnlm.trigram import Trigram, estimate
+from vse.checkpoint import write_json
+from vse.datasets import Dataset, read_dataset, without_evaluated
+from vse.errors import InputError
+from vse.vocabulary import tokenize
+
+SEEDS = (0, 1, 2)
+TUNED, HELD_OUT = 300, 200  # dev images that weights are tuned on, and the next ones, that `parts` is measured on
+RUNS = Path("runs")
+
+
+def caption_set(seed: int, dataset: Dataset) -> Path:
+    """The folder of the caption set of this seed, trained and tuned first where it is not there."""
+    folder = RUNS / f"set-{seed}"
+    if (folder / DECODER).exists() and Captioner.load(folder):
+        return folder
+    extra = without_evaluated(read_dataset(find_data(EXTRA)), dataset)[0]
+    run, arpa = RUNS / f"scnlm-{seed}", RUNS / TRIGRAM
+    train(
+        LMTrainConfig(), dataset, vse.load(ENCODER), run,
+        tag_cache=tag_cache(find_data("flickr8k")), extra_text=extra, seed=seed, resume=True,
+    )  # fmt: skip
+    if not arpa.exists():
+        captions = dataset.split("train").captions + extra.captions
+        estimate([t for t in map(tokenize, captions) if t], 3, [0, 1, 1]).write_arpa(arpa)
+    assemble(dataset, features_of(EXPERIMENTS["best"]), Path(ENCODER), run, arpa, folder, images=TUNED)
+    return folder
+
+
+def images_of(captioner: Captioner, split: Dataset) -> np.ndarray:
+    """Points of a split's images."""
+    return captioner.encoder.encode_images(features_of(EXPERIMENTS["best"]).take(split.images))
+
+
+def test(dataset: Dataset) -> None:
+    """The final row: five references, 1000 images, mean and sd over seeds."""
+    split = dataset.split("test")
+    references = [[" ".join(t) for t in own] for own in references_of(split)]
+    rows = []
+    for seed in SEEDS:
+        captioner = Captioner.load(caption_set(seed, dataset))
+        images = images_of(captioner, split)
+        bar = tqdm(range(len(images)), desc=f"captions, seed {seed}", unit="image", disable=None)
+        best = [captioner.captions(images[i : i + 1], seed=seed)[0][0].text for i in bar]
+        rows.append({"seed": seed} | evaluate_captions(references, best))
+        print(rows[-1], flush=True)
+    _write("test-pipeline", "SC-NLM, the full pipeline", "test", rows)
+    own = dataset.split("train").captions
+    nearest = [" ".join(tokenize(own[i])) for i in nearest_sentences(captioner, own, images)]
+    _write("test-nearest", "nearest training sentence", "test", [evaluate_captions(references, nearest)])
+
+
+def ablations(dataset: Dataset) -> None:
+    """What each part brings, seed 0, on dev images that nothing was tuned on; weights tuned anew for each row."""
+    split, captioner = dataset.split("dev"), Captioner.load(caption_set(0, dataset))
+    references = references_of(split)
+    cider, images = Cider(references), images_of(captioner, split)[: TUNED + HELD_OUT]
+    tuned, held = range(TUNED), range(TUNED, TUNED + HELD_OUT)
+
+    def made(captioner: Captioner, config: CaptionConfig, asked: Sequence[int]) -> dict[int, tuple[list, np.ndarray]]:
+        found = {}
+        for i in tqdm(asked, desc=f"{config.candidates} candidates", unit="image", disable=None):
+            (candidates,) = captioner.candidates(images[i : i + 1], config)
+            found[i] = candidates, cider.scores(i, [c.tokens for c in candidates])
+        return found
+
+    def row(name: str, about: str, pool: dict, start: Weights = captioner.weights, fixed: Sequence[str] | None = None):
+        """Tunes the weights that are not in `fixed` (None: keeps all) and writes the row of the held-out images."""
+        weights = start
+        if fixed is not None:
+            weights = tune(*zip(*((parts(pool[i][0]), pool[i][1]) for i in tuned), strict=True), start, fixed)[0]
+        best = [pool[i][0][int(np.argmax(weighted(parts(pool[i][0]), weights)))].text for i in held]
+        write(name, about, best, weights)
+
+    def write(name: str, about: str, captions: list[str], weights: Weights | None = None) -> None:
+        own = [[" ".join(t) for t in references[i]] for i in held]
+        settings = dataclasses.asdict(weights) if weights else None
+        _write(f"part-{name}", about, "dev", [evaluate_captions(own, captions)], settings)
+
+    full = made(captioner, CaptionConfig(), [*tuned, *held])
+    row("full", "the full pipeline", full)
+    row("no-trigram", "without the trigram", full, Weights(trigram=0.0), ("trigram",))
+    blind = Weights(translation=0.0, concepts=0.0)
+    row("no-translation", "without the translation score", full, blind, ("translation", "concepts"))
+    row("no-bag", "without the cosine to the bag of concepts", full, Weights(concepts=0.0), ("concepts",))
+    row("no-decoder", "without the decoder's own log P", full, Weights(decoder=0.0), ("decoder",))
+    write("no-reranking", "without reranking: one sampled candidate", [_first(full[i][0], 1)[0].text for i in held])
+    write("oracle", "oracle: the best of the 1000 by CIDEr", [full[i][0][int(full[i][1].argmax())].text for i in held])
+    only = made(captioner, CaptionConfig(contents=("image",)), [*tuned, *held])
+    row("no-concepts", "without any bag of concepts", only, Weights(concepts=0.0), ("concepts",))
+    many = made(captioner, CaptionConfig(candidates=5000), held)
+    for count in (10, 100, 5000):
+        pool = {i: ((few := _first(many[i][0], count)), np.empty(len(few))) for i in held}
+        row(f"candidates-{count}", f"{count} candidates", pool)
+    lm = language_model.load(RUNS / "perplexity-multiplicative-extra")
+    folder = caption_set(0, dataset)
+    plain = Captioner(
+        vse.load(folder / ENCODER_PART), lm, captioner.bank, Trigram(folder / TRIGRAM), captioner.weights
+    )
+    drawn = made(plain, CaptionConfig(structured=False), [*tuned, *held])
+    row("multiplicative", "multiplicative LM, no structure", drawn, captioner.weights, ())
+
+
+def _first(candidates: list[Candidate], count: int) -> list[Candidate]:
+    """Those that are among the first `count` draws."""
+    return [c for c in candidates if c.draw < count]
+
+
+def _write(name: str, about: str, split: str, rows: list[dict], weights: dict | None = None) -> None:
+    metrics = [key for key in rows[0] if key != "seed"]
+    figures = {}
+    for key in metrics:
+        values = [row[key] for row in rows if row[key] is not None]
+        sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        figures[key] = {"mean": float(np.mean(values)), "sd": sd} if values else None
+    which = "test" if split == "test" else "parts"
+    result = {
+        "about": about, "command": f"python -m experiments.captions {which}", "commit": commit(), "split": split,
+        "images": 1000 if split == "test" else HELD_OUT, "weights": weights, "rows": rows, "metrics": figures,
+    }  # fmt: skip
+    write_json(RESULTS / f"captions-{name}.json", result)
+    print(name, {k: round(v["mean"], 1) for k, v in figures.items() if v}, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments.captions", description=__doc__.splitlines()[0])
+    work = {"test": test, "parts": ablations}
+    parser.add_argument("names", nargs="+", choices=work, metavar="NAME", help="test, parts")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="only train and tune these seeds' sets")
+    arguments = parser.parse_args()
+    try:
+        dataset = read_dataset(find_data("flickr8k"))
+        for seed in arguments.seeds or ():
+            caption_set(seed, dataset)
+        for name in arguments.names if not arguments.seeds else ():
+            work[name](dataset)
+    except InputError as error:
+        print(f"experiments.captions: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""What structure and content buy: `python -m experiments.perplexity NAME...` writes a row of the perplexity table.
+
+NAME is a key of ROWS, or `all`. Every row predicts the same words: the vocabulary is that of Flickr8K's training
+captions (5 times or more), all others are one word <unk>, the end of a sentence counts. Chosen on dev, test read once.
+"""
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import vse
+from experiments import RESULTS, find_data
+from experiments.ranking import changed, commit
+from scnlm import language_model
+from scnlm.data import TaggedText
+from scnlm.language_model import LanguageModel
+from scnlm.tags import tag_cache, tag_captions
+from scnlm.train import LMTrainConfig, embed, nats_per_word, train
+from scnlm.trigram import Trigram, estimate
+from vse.checkpoint import write_json
+from vse.datasets import Dataset, read_dataset, without_evaluated
+from vse.errors import InputError
+from vse.vocabulary import Vocabulary, tokenize
+
+ENCODER = "models/flickr8k/vse"
+EXTRA = "flickr30k/dataset_flickr30k.json"
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """A row: a model with changes to `LMTrainConfig`, with or without the extra text."""
+
+    about: str
+    changes: dict = field(default_factory=dict)  # {"lm.tag_context": 3}
+    extra: bool = False
+
+
+def _row(about: str, extra: bool = False, **changes) -> Perplexity:
+    epochs = 2 if extra else 6  # the extra text is five times the data set's
+    settings = {"epochs": epochs, "content": "caption", "content_noise": 0.0}  # the paper's u
+    return Perplexity(about, settings | {k.replace("__", "."): v for k, v in changes.items()}, extra)
+
+
+ROWS: dict[str, Perplexity] = {
+    "trigram": Perplexity("Kneser-Ney trigram"),
+    "lbl": _row("LBL", lm__model="lbl"),
+    "multiplicative": _row("multiplicative LM", lm__model="multiplicative"),
+    "scnlm-k0": _row("SC-NLM, k = 0", lm__tag_context=0),
+    "scnlm-k1": _row("SC-NLM, k = 1", lm__tag_context=1),
+    "scnlm-k2": _row("SC-NLM, k = 2"),
+    "scnlm-k3": _row("SC-NLM, k = 3", lm__tag_context=3),
+    "scnlm-fine": _row("SC-NLM, k = 2, Penn tags", tag_set="fine"),
+    "trigram-extra": Perplexity("Kneser-Ney trigram", extra=True),
+    "lbl-extra": _row("LBL", True, lm__model="lbl"),
+    "multiplicative-extra": _row("multiplicative LM", True, lm__model="multiplicative"),
+    "scnlm-extra": _row("SC-NLM, k = 2", True),
+}
+
+
+def run(name: str) -> dict:
+    """The result of one row, written to results/perplexity-NAME.json."""
+    row, dataset = ROWS[name], read_dataset(find_data("flickr8k"))
+    extra = without_evaluated(read_dataset(find_data(EXTRA)), dataset)[0] if row.extra else None
+    if name.startswith("trigram"):
+        figures = _trigram(dataset, extra)
+    else:
+        config = changed(LMTrainConfig(), row.changes)
+        cache, out = tag_cache(find_data("flickr8k")), Path("runs") / f"perplexity-{name}"
+        encoder = vse.load(ENCODER)
+        train(config, dataset, encoder, out, tag_cache=cache, extra_text=extra, resume=True)
+        figures = _model(language_model.load(out), dataset, encoder, cache)
+    result = {
+        "name": name, "about": row.about, "extra": row.extra, "changes": row.changes,
+        "command": f"python -m experiments.perplexity {name}", "commit": commit(), **figures,
+    }  # fmt: skip
+    write_json(RESULTS / f"perplexity-{name}.json", result)
+    return result
+
+
+def _trigram(dataset: Dataset, extra: Dataset | None) -> dict:
+    """Nats a word of a trigram in which every word outside the vocabulary is the same word."""
+    train_captions = dataset.split("train").captions
+    vocabulary = Vocabulary.from_captions(train_captions, LMTrainConfig().min_count)
+
+    def known(captions: tuple[str, ...]) -> list[list[str]]:
+        sentences = [tokenize(caption) for caption in captions]
+        return [[w if w in vocabulary else "UNK" for w in words] for words in sentences if words]
+
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "trigram.arpa"
+        estimate(known(train_captions + (extra.captions if extra else ())), 3, [0]).write_arpa(path)
+        model = Trigram(path)
+        return {
+            split: {"nats": float(np.log(model.perplexity(known(dataset.split(split).captions))))}
+            for split in ("dev", "test")
+        }
+
+
+def _model(lm: LanguageModel, dataset: Dataset, encoder: vse.model.VSE, cache: Path) -> dict:
+    """Nats a word with the captions' own tags and with tags drawn from the training captions."""
+    bank = lm.structures
+    own = [words for words in map(tokenize, dataset.split("train").captions) if words]
+    seen = tag_captions(own, bank.tag_set, bank.spacy_model, cache)
+    figures = {}
+    for split in ("dev", "test"):
+        captions = [c for c in dataset.split(split).captions if tokenize(c)]
+        sentences, u = [tokenize(c) for c in captions], embed(captions, encoder)
+        gold = tag_captions(sentences, bank.tag_set, bank.spacy_model, cache)
+        figures[split] = {"nats": _nats(lm, sentences, gold, u)}
+        if lm.config.model == "scnlm":
+            figures[split]["sampled_nats"] = _nats(lm, sentences, drawn_tags(gold, seen), u)
+    return figures
+
+
+def _nats(lm: LanguageModel, sentences: list, tags: list, u: np.ndarray) -> float:
+    device = torch.device("cpu")
+    return nats_per_word(lm.model, TaggedText(sentences, tags, u, lm.vocabulary, lm.tags, device))
+
+
+def drawn_tags(gold: list[tuple[str, ...]], seen: list[tuple[str, ...]], seed: int = 0) -> list[tuple[str, ...]]:
+    """For each caption the tags of a random training caption of the same length; its own where there is none."""
+    draw, by_length = np.random.default_rng(seed), {}
+    for tags in seen:
+        by_length.setdefault(len(tags), []).append(tags)
+    pools = (by_length.get(len(tags), [tags]) for tags in gold)
+    return [pool[draw.integers(len(pool))] for pool in pools]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments.perplexity", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="+", choices=[*ROWS, "all"], metavar="NAME")
+    names = parser.parse_args().names
+    try:
+        for name in ROWS if "all" in names else names:
+            print(name, {split: dict(v) for split, v in run(name).items() if split in ("dev", "test")}, flush=True)
+    except InputError as error:
+        print(f"experiments.perplexity: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
