@@ -26,10 +26,10 @@ class Weights:
 
     translation: float = 1.0  # of the cosine of image and sentence
     concepts: float = 1.0  # of the cosine of the image's bag of concepts and the sentence; not in the paper
-    repetition: float = 0.7  # the cosines are multiplied by it for each non-stopword that was there before
-    trigram: float = 0.01  # a nat of the trigram's log-probability
-    length: float = 0.02  # a word: log-probabilities alone prefer short sentences
-    decoder: float = 0.0  # a nat of the language model's log P(sentence | structure, content); not in the paper
+    repetition: float = 0.95  # the cosines are multiplied by it for each non-stopword that was there before
+    trigram: float = 0.008  # a nat of the trigram's log-probability
+    length: float = 0.04  # a word: log-probabilities alone prefer short sentences
+    decoder: float = 0.03  # a nat of the language model's log P(sentence | structure, content); not in the paper
 
     def __post_init__(self):
         if not 0 <= self.repetition <= 1 or min(
@@ -108,7 +108,7 @@ def stopwords() -> frozenset[str]:
     return frozenset(STOP_WORDS)
 
 
-# What `tune` tries of each weight; a sum of features is only known up to a factor, so `translation` stays.
+# What `tune` tries of each weight. Scores are compared with each other alone, so `translation` sets the scale.
 _STEPS = {
     "concepts": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
     "trigram": (0.0, 0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1),
@@ -123,23 +123,35 @@ def tune(
     gains: Sequence[Float[np.ndarray, " _"]],
     start: Weights,
     fixed: Sequence[str] = (),
+    restarts: int = 12,
+    seed: int = 0,
 ) -> tuple[Weights, float]:
-    """(weights, mean gain of the best-scored candidate of each image), by coordinate search from `start`.
+    """(weights, mean gain of the best-scored candidate of each image): the best of several coordinate searches.
 
-    `images[i]`: the parts of image i's candidates; `gains[i]`: what each is worth (CIDEr). Weights in `fixed` stay.
+    The first starts at `start`, `restarts` more at random. `images[i]`: the parts of image i's candidates; `gains[i]`:
+    what each is worth (CIDEr). Weights in `fixed` stay as they are in `start`.
     """
+    table, worth = np.concatenate(images), np.concatenate(gains)
+    starts = np.cumsum([0, *(len(own) for own in images[:-1])])
+    sizes = np.array([len(own) for own in images])
+    free = [name for name in _STEPS if name not in fixed]
+    draw = np.random.default_rng(seed)
 
     def gain(weights: Weights) -> float:
-        chosen = (g[np.argmax(weighted(p, weights))] for p, g in zip(images, gains, strict=True))
-        return float(np.mean(list(chosen)))
+        scores = weighted(table, weights)
+        best = np.flatnonzero(scores == np.repeat(np.maximum.reduceat(scores, starts), sizes))
+        return float(worth[best[np.searchsorted(best, starts)]].mean())  # of equals the first
 
-    best, found = start, gain(start)
-    while True:
-        before = found
-        for name in (n for n in _STEPS if n not in fixed):
-            for value in _STEPS[name]:
-                tried = dataclasses.replace(best, **{name: value})
-                if (now := gain(tried)) > found:
-                    best, found = tried, now
-        if not found > before:  # also when a gain is no number
-            return best, found
+    def climb(best: Weights) -> tuple[Weights, float]:
+        found, before = gain(best), -np.inf
+        while found > before:
+            before = found
+            for name in free:
+                for value in _STEPS[name]:
+                    tried = dataclasses.replace(best, **{name: value})
+                    if (now := gain(tried)) > found:
+                        best, found = tried, now
+        return best, found
+
+    random = [{name: float(draw.choice(_STEPS[name])) for name in free} for _ in range(restarts)]
+    return max((climb(dataclasses.replace(start, **own)) for own in ({}, *random)), key=lambda pair: pair[1])

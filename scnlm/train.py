@@ -41,7 +41,7 @@ class LMTrainConfig:
     spacy_model: str = SPACY_MODEL
     min_count: int = 5  # a word enters the vocabulary when training captions have it as often
     content: str = "image"  # u in training: "caption": its own (section 2.5), "image": the mean of its image's
-    content_noise: float = 1.0  # norm of the noise on u in training: an image is not where its caption is
+    content_noise: float = 0.7  # norm of the noise on u in training: an image is not where its caption is
     epochs: int = 4
     batch_size: int = 200  # captions
     optimizer: str = "adamw"

@@ -205,19 +205,19 @@ def candidate(text="a dog", **values) -> Candidate:
 
 
 def test_the_score_is_the_weighted_sum_by_hand():
-    first = candidate("a dog and a dog", translation=0.5, repeats=1, trigram=-10.0)
-    second = candidate("a red dog", translation=0.4, trigram=-6.0, decoder=-2.0)
-    weights = Weights(translation=2.0, repetition=0.5, trigram=0.01, length=0.03, decoder=0.1)
-    by_hand = [2 * 0.5 * 0.5 - 0.1 + 0.15 - 0.3, 2 * 0.4 - 0.06 + 0.09 - 0.2]
+    first = candidate("a dog and a dog", translation=0.5, concepts=0.2, repeats=1, trigram=-10.0)
+    second = candidate("a red dog", translation=0.4, concepts=0.6, trigram=-6.0, decoder=-2.0)
+    weights = Weights(translation=2.0, concepts=0.5, repetition=0.5, trigram=0.01, length=0.03, decoder=0.1)
+    by_hand = [(2 * 0.5 + 0.5 * 0.2) * 0.5 - 0.1 + 0.15 - 0.3, 2 * 0.4 + 0.5 * 0.6 - 0.06 + 0.09 - 0.2]
     assert score([first, second], weights) == pytest.approx(by_hand)
     assert weighted(parts([first, second]), weights) == pytest.approx(by_hand)
-    assert parts([first]).tolist() == [[0.5, 1, -10.0, 5, -3.0]]
-    assert parts([]).shape == (0, 5) and score([], weights).shape == (0,)
+    assert parts([first]).tolist() == [[0.5, 0.2, 1, -10.0, 5, -3.0]]
+    assert parts([]).shape == (0, 6) and score([], weights).shape == (0,)
     assert first.text == "a dog and a dog"
 
 
 def test_every_repeat_costs_and_none_without_the_penalty():
-    twice = [candidate(translation=0.5, repeats=n) for n in range(4)]
+    twice = [candidate(translation=0.4, concepts=0.1, repeats=n) for n in range(4)]
     assert np.all(np.diff(score(twice, Weights(repetition=0.7))) < 0)
     assert np.ptp(score(twice, Weights(repetition=1.0))) == 0
     assert score(twice, Weights(repetition=0.0, length=0.0)).tolist() == [0.5, 0, 0, 0]
@@ -225,7 +225,10 @@ def test_every_repeat_costs_and_none_without_the_penalty():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"repetition": 1.1}, {"repetition": -0.1}, {"trigram": -1.0}, {"translation": -1.0}, {"decoder": -0.1}],
+        [
+        {"repetition": 1.1}, {"repetition": -0.1}, {"trigram": -1.0}, {"translation": -1.0}, {"concepts": -1.0},
+        {"decoder": -0.1},
+    ],
     ids=str,
 )
 def test_weights_without_sense_are_refused(wrong):
@@ -238,17 +241,16 @@ def test_weights_without_sense_are_refused(wrong):
 
 
 def random_images(seed=0, images=60, candidates=12):
-    """Parts of candidates whose cosine, trigram, words and log P vary."""
-    draw = np.random.default_rng(seed)
-    columns = [draw.uniform(0.2, 0.6, (images, candidates)), draw.integers(0, 3, (images, candidates)),
-               -draw.uniform(10, 40, (images, candidates)), draw.integers(4, 13, (images, candidates)),
-               -draw.uniform(10, 40, (images, candidates))]  # fmt: skip
-    return list(np.stack(columns, 2).astype(float))
+    """Parts of candidates, in which each differs."""
+    draw, size = np.random.default_rng(seed), (images, candidates)
+    cosines, nats = draw.uniform(0.2, 0.6, (2, *size)), -draw.uniform(10, 40, (2, *size))
+    repeated, words = draw.integers(0, 3, size), draw.integers(4, 13, size)
+    return list(np.stack([*cosines, repeated, nats[0], words, nats[1]], 2))
 
 
 def test_tuning_finds_planted_weights():
     """Candidates are worth 1 where the planted score has its best one, 0 elsewhere."""
-    planted = Weights(repetition=0.8, trigram=0.01, length=0.05, decoder=0.0)
+    planted = Weights(concepts=0.5, repetition=0.8, trigram=0.01, length=0.05, decoder=0.0)
     images = random_images()
     gains = [(np.arange(len(p)) == np.argmax(weighted(p, planted))).astype(float) for p in images]
     start = Weights(repetition=1.0, trigram=0.0, length=0.0)
@@ -259,7 +261,7 @@ def test_tuning_finds_planted_weights():
 
 def test_a_weight_that_is_fixed_stays():
     images = random_images(1)
-    gains = [p[:, 2] for p in images]  # the trigram alone decides
+    gains = [p[:, 3] for p in images]  # the trigram alone decides
     start = Weights(trigram=0.0, length=0.123)
     assert tune(images, gains, start)[0].trigram > 0
     fixed, gain = tune(images, gains, start, fixed=("trigram", "length"))
@@ -270,11 +272,11 @@ def test_a_weight_that_is_fixed_stays():
 
 @settings(max_examples=40, deadline=None)
 @given(
-    arrays(float, (4, 5, 5), elements=st.floats(-3, 3)), arrays(float, (4, 5), elements=st.floats(0, 10)),
+    arrays(float, (4, 5, 6), elements=st.floats(-3, 3)), arrays(float, (4, 5), elements=st.floats(0, 10)),
     st.floats(0, 1), st.floats(0, 0.2),
 )  # fmt: skip
 def test_tuning_is_never_worse_than_its_start_and_says_what_it_reached(images, gains, repetition, trigram):
-    images[..., 1] = np.abs(images[..., 1]).round()
+    images[..., 2] = np.abs(images[..., 2]).round()
     start = Weights(repetition=repetition, trigram=trigram)
     found, gain = tune(list(images), list(gains), start)
     first, last = (
@@ -317,11 +319,13 @@ class Counting(VSE):
 
 def test_measuring_fills_in_each_part(trigram):
     candidates = [candidate("a dog and a dog", decoder=-9.0), candidate("a red ball"), candidate("a bird")]
-    measured = measure(candidates, np.array([0.25, 0.5], np.float32), Counting(), trigram)
+    image, bag = np.array([[0.25, 0.5], [0.125, 0.0]], np.float32)
+    measured = measure(candidates, image, bag, Counting(), trigram)
     assert [c.translation for c in measured] == [0.5, 0.5, 0.0] and [c.repeats for c in measured] == [1, 0, 0]
+    assert [c.concepts for c in measured] == [0.25, 0.0, 0.0]
     assert [c.trigram for c in measured] == [trigram.log_prob(c.tokens) for c in candidates]
     for before, after in zip(candidates, measured, strict=True):
-        filled = {"translation": after.translation, "repeats": after.repeats, "trigram": after.trigram}
+        filled = {name: getattr(after, name) for name in ("translation", "concepts", "repeats", "trigram")}
         assert dataclasses.replace(before, **filled) == after  # and nothing else
 
 
@@ -330,8 +334,10 @@ def test_the_translation_score_is_the_encoders_cosine(trigram):
     config = VSEConfig(embed_dim=8, text=TextConfig(encoder="lstm", word_dim=8, hidden=8), init_range=0.5)
     encoder = VSE(config, Vocabulary((*SPECIALS, *FOUR)), 3)
     texts = [" ".join(words) for n in (1, 2, 3) for words in itertools.permutations(FOUR, n)]
-    image = encoder.encode_texts(["the red dog"])[0]
-    found = [c.translation for c in measure([candidate(text) for text in texts], image, encoder, trigram)]
+    image, bag = encoder.encode_texts(["the red dog", "ball"])
+    measured = measure([candidate(text) for text in texts], image, bag, encoder, trigram)
+    found = [c.translation for c in measured]
+    assert [c.concepts for c in measured] == pytest.approx((encoder.encode_texts(texts) @ bag).tolist(), abs=0.02)
     assert found == pytest.approx((encoder.encode_texts(texts) @ image).tolist(), abs=0.02)
     assert texts[int(np.argmax(found))] == "the red dog" and max(found) == pytest.approx(1, abs=0.02)
     assert min(found) < 0.9  # so that the tolerance says something

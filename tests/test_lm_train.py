@@ -33,10 +33,11 @@ from vse.vocabulary import EOS, EOS_ID, SPECIALS, UNK_ID, Vocabulary, tokenize
 DIM, CPU = 8, torch.device("cpu")
 SIZES = LMConfig(word_dim=8, num_factors=10, context=3, gate_dim=16, tag_context=1, tag_dim=4)
 PLAIN = LMTrainConfig(
-    lm=SIZES, min_count=1, epochs=3, batch_size=16, learning_rate=0.02, warmup_steps=0, precision="float32"
-)
-TAG_OF = {**dict.fromkeys(COLOURS, "ADJ"), **dict.fromkeys((*THINGS, "road"), "NOUN"), "is": "VERB", "on": "ADP"}
-TAG_OF |= dict.fromkeys(("a", "the"), "DET")
+    lm=SIZES, min_count=1, content="caption", content_noise=0.0, epochs=3, batch_size=16, optimizer="adamw",
+    learning_rate=0.02, schedule="cosine", warmup_steps=0, precision="float32",
+)  # fmt: skip
+TAG_OF = {**dict.fromkeys(COLOURS, "ADJ"), **dict.fromkeys((*THINGS, "road"), "NOUN"), "a": "DET", "the": "DET"}
+TAG_OF |= {"is": "VERB", "on": "ADP", "whale": "PROPN"}
 
 
 def tag(sentences, *_, **__):
@@ -79,6 +80,19 @@ def texts(monkeypatch) -> list[TaggedText]:
     made = []
     monkeypatch.setattr(scnlm.train, "TaggedText", lambda *args: made.append(TaggedText(*args)) or made[-1])
     return made
+
+
+@pytest.fixture
+def epochs_done(monkeypatch) -> list[tuple[str, int]]:
+    """The run folder's name and the number, from 0, of every epoch that is trained."""
+    done, train_epoch = [], scnlm.train._Training._train_epoch
+
+    def record(self):
+        done.append((self.out.name, self.epoch))
+        return train_epoch(self)
+
+    monkeypatch.setattr(scnlm.train._Training, "_train_epoch", record)
+    return done
 
 
 def lines(out):
@@ -156,7 +170,8 @@ def test_an_epoch_is_a_function_of_seed_and_number_alone():
     # Neither together nor one after the other as in another epoch: sentences meet others, lengths are mixed.
     together = [{frozenset(b) for b in order(0, epoch)} for epoch in (0, 1)]
     assert len(together[0] & together[1]) < 10
-    lengths = [int(b.inside.sum(1).max()) for b in text.epoch(7, 0, 0)]
+    few = small_text(random_sentences(130))  # sorted by length together
+    lengths = [b.tokens.shape[1] for b in few.epoch(7, 0, 0)]
     assert lengths != sorted(lengths) and lengths != sorted(lengths)[::-1]
 
 
@@ -251,8 +266,9 @@ def test_content_and_structure_tell_the_models_apart(dataset, encoder, tmp_path)
     assert np.mean([a == b for a, b in zip(said, asked, strict=True)]) > 0.5  # of 48 colours and things
 
 
-def test_the_nats_are_those_of_the_best_epochs_model(dataset, encoder, plain, texts):
-    nats = train(PLAIN, dataset, encoder, plain, device="cpu", resume=True)  # finished: nothing is done again
+def test_the_nats_are_those_of_the_best_epochs_model(dataset, encoder, plain, texts, epochs_done):
+    nats = train(PLAIN, dataset, encoder, plain, device="cpu", resume=True)
+    assert not epochs_done  # it was finished
     per_epoch = [line["dev"]["nats"] for line in lines(plain)]
     assert len(per_epoch) == 3 and nats == min(per_epoch) == nats_per_word(load(plain).model, texts[1])
     summary = json.loads((plain / "metrics.json").read_text())
@@ -333,6 +349,7 @@ def test_extra_text_is_trained_on_but_brings_no_words_and_no_structures(dataset,
     with_it, without = load(tmp_path / "run"), load(plain)
     assert with_it.vocabulary.tokens == without.vocabulary.tokens and "purple" not in with_it.vocabulary
     assert with_it.structures == without.structures and with_it.tags == without.tags
+    assert "PROPN" not in with_it.tags.tags  # a whale's
     assert not torch.equal(with_it.model.R, without.model.R)
     own = len(dataset.split("train").captions)
     assert len(texts[0]) == own + 3 and len(texts[1]) == len(dataset.split("dev").captions)
@@ -363,6 +380,13 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(dataset, enco
     assert not any(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_every_epoch_has_its_own_noise(dataset, encoder, tmp_path, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(scnlm.train, "noisy", lambda u, size: seeds.append(torch.initial_seed()) or u)
+    train(replace(PLAIN, content_noise=0.1), dataset, encoder, tmp_path / "run", device="cpu")
+    assert len(set(seeds)) == PLAIN.epochs
+
+
 RESUMED = {
     "plain": PLAIN,
     "sgd": replace(PLAIN, optimizer="sgd", learning_rate=0.5, schedule="exponential"),
@@ -372,7 +396,7 @@ RESUMED = {
 
 
 @pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
-def test_resuming_after_every_epoch_equals_not_stopping(dataset, encoder, tmp_path, settings):
+def test_resuming_after_every_epoch_equals_not_stopping(dataset, encoder, tmp_path, settings, epochs_done):
     """Compared before the end, with the optimizer's state, and after it."""
     settings = replace(settings, epochs=4)
     for epochs in (3, None):
@@ -382,6 +406,7 @@ def test_resuming_after_every_epoch_equals_not_stopping(dataset, encoder, tmp_pa
         same_bits(tmp_path / f"whole{epochs}", tmp_path / "parts")
         assert nats == min(line["dev"]["nats"] for line in lines(tmp_path / "parts"))
     assert len(lines(tmp_path / "parts")) == 4
+    assert [epoch for name, epoch in epochs_done if name == "parts"] == [0, 1, 2, 3]  # each once
 
 
 def test_a_kill_before_any_file_gets_its_name_costs_nothing(dataset, encoder, tmp_path, monkeypatch):
