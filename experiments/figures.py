@@ -32,14 +32,14 @@ def photos(captioner: Captioner) -> "matplotlib.figure.Figure":
 
     paths = free_photos.paths()
     described = captioner.captions(captioner.encoder.encode_images(paths))
-    figure, places = pyplot.subplots(2, 3, figsize=(12, 8.6))
+    figure, places = pyplot.subplots(2, 3, figsize=(13, 8.6))
     for place, path, captions in zip(places.flat, paths, described, strict=True):
         picture = read_photo(path)
         picture.thumbnail((600, 600))
         place.imshow(picture)
         place.set_aspect("equal", anchor="S")
         place.axis("off")
-        place.set_title("\n".join(c.text for c in captions), y=-0.02, va="top", fontsize=9.5, loc="left")
+        place.set_title("\n".join(c.text for c in captions), y=-0.05, va="top", fontsize=9, loc="left")
     figure.tight_layout(h_pad=6.5)
     return figure
 
