@@ -70,6 +70,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "flickr30k-paper": Experiment(
         "the paper's recipe", "paper", ("lite2-flip-grid3",), {"batch_size": 100}, data=SUBSET, test=True
     ),
+    "flickr30k-linear": Experiment("sum of word vectors, three CNNs", "linear", data=SUBSET, test=True),
     "flickr30k-best": Experiment("one model, three CNNs", data=SUBSET, test=True),
     # What each part of `best` brings, on dev, in a shorter training.
     "ablation-none": _ablation("best"),

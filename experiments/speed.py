@@ -7,6 +7,7 @@ training step is its multiply-adds over the measured rate of a large matrix prod
 import argparse
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +19,12 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from experiments import RESULTS, find_data
+from experiments import RESULTS, find_data, free_photos
+from scnlm.caption import CaptionConfig, Captioner, shipped_set
+from scnlm.data import TaggedText
+from scnlm.models import make_model
+from scnlm.structure import TagVocabulary
+from scnlm.train import LMTrainConfig, batch_loss
 from vse import checkpoint
 from vse.batches import Batch, TrainingSet
 from vse.datasets import read_dataset
@@ -29,7 +35,7 @@ from vse.metrics import block_ranks
 from vse.model import VSE
 from vse.recipes import RECIPES
 from vse.train_config import TrainConfig, make_optimizer
-from vse.vocabulary import Vocabulary
+from vse.vocabulary import Vocabulary, tokenize
 
 STEPS, ROUNDS = 20, 3
 
@@ -153,6 +159,60 @@ def ranking(images: int, captions: int, dim: int) -> dict:
     return {"images": images, "captions": captions, "dim": dim, "seconds": seconds, "peak_mb": (after - before) / 1024}
 
 
+def captioning(images: int = 8) -> dict:
+    """Seconds an image for 1000 candidates, decoded and reranked, and their floor; a photo from a cold start."""
+    captioner, config = Captioner.load(shipped_set()), CaptionConfig()
+    draw = np.random.default_rng(0)
+    points = draw.standard_normal((images, captioner.encoder.config.embed_dim)).astype(np.float32)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    captioner.captions(points[:1], config)
+    best = min(_timed(lambda: captioner.captions(points, config)) for _ in range(ROUNDS)) / images
+    candidates = captioner.candidates(points[:1], config)[0]
+    structures = captioner.lm.structures.sample(config.candidates, draw)
+    steps = sum(len(s) + 1 for s in structures)  # words and the end
+    decoding = 2.0 * steps * captioner.lm.model.R.numel()
+    words = sum(len(c.tokens) for c in candidates)
+    text = captioner.encoder.text_encoder
+    filters = sum(p.numel() for n, p in text.named_parameters() if p.ndim == 2 and "filters" in n)
+    encoding = 2.0 * (words * filters + len(candidates) * text.out.weight.numel())
+    floor = (decoding / product_rate("float32") + encoding / product_rate("bfloat16")) / 1e9
+    scnlm = [sys.executable, "-m", "scnlm", "caption", str(free_photos.paths()[0])]
+    cold = _timed(lambda: subprocess.run(scnlm, check=True, capture_output=True))
+    sentences = [list(c.tokens) for c in candidates] * 20
+    scored = _timed(lambda: captioner.trigram.score(sentences))
+    return {
+        "seconds_an_image": best, "floor_s": floor, "times_floor": best / floor, "cold_start_s": cold,
+        "trigram_sentences_per_s": len(sentences) / scored,
+    }  # fmt: skip
+
+
+def language_model_training(captions: tuple[str, ...], batches: int = STEPS) -> dict:
+    """Captions/s of SC-NLM training on given captions, and the floor of a step."""
+    config = LMTrainConfig()
+    sentences = [tokenize(c) for c in captions[: batches * config.batch_size]]
+    vocabulary = Vocabulary.from_captions(captions, config.min_count)
+    tags = [("X",) * len(words) for words in sentences]
+    tag_vocabulary = TagVocabulary.from_tags([*tags, tuple("ABCDEFGHIJKLMN")], config.tag_set)
+    u = np.random.default_rng(0).standard_normal((len(sentences), 896)).astype(np.float16)
+    text = TaggedText(sentences, tags, u, vocabulary, tag_vocabulary, torch.device("cpu"))
+    model = make_model(config.lm, len(vocabulary), 896, len(tag_vocabulary))
+    optimizer = make_optimizer(config, list(model.parameters()))
+    ready = list(text.epoch(config.batch_size, 0, 0))
+
+    def epoch() -> None:
+        for batch in ready:
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = batch_loss(model, batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    best = min(_timed(epoch) for _ in range(ROUNDS))
+    per_word = sum(p.numel() for n, p in model.named_parameters() if n in ("R", "C", "W_fk", "W_fu", "T"))
+    floor = 6.0 * text.words * per_word / product_rate("bfloat16") / 1e9
+    return {"captions_per_s": len(text) / best, "step_s": best / len(ready), "times_floor": best / floor}
+
+
 def _timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
@@ -177,6 +237,7 @@ def main() -> int:
     result = {
         "command": "python -m experiments.speed --large", "threads": arguments.threads,
         "float32_gflops": product_rate("float32"), "bfloat16_gflops": product_rate("bfloat16"),
+        "language_model": language_model_training(split.captions), "captioning": captioning(),
         "training": [training("paper", "lstm", data, vocabulary), training("best", "gru", data, vocabulary)],
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:

@@ -120,6 +120,14 @@ def _speed(speed: dict) -> str:
     for r in speed["ranking"]:
         what = f"ranking {r['images']:,} x {r['captions']:,}, s"
         lines.append([what, f"{r['seconds']:.2f}", f"{r['peak_mb']:,.0f} MB beside the vectors"])
+    c, lm = speed["captioning"], speed["language_model"]
+    lines += [
+        ["1000 candidates of a photo, decoded and reranked, s", f"{c['seconds_an_image']:.2f}",
+         f"{c['times_floor']:.1f} x the floor"],
+        ["a photo from a cold start, s", f"{c['cold_start_s']:.1f}", "models loaded, five captions"],
+        ["trigram, sentences/s", f"{c['trigram_sentences_per_s']:,.0f}", ""],
+        ["SC-NLM training, captions/s", f"{lm['captions_per_s']:,.0f}", f"{lm['times_floor']:.1f} x the floor"],
+    ]  # fmt: skip
     return markdown(["", "measured", ""], lines)
 
 

@@ -106,7 +106,7 @@ def nats_per_word(model: nn.Module, text: TaggedText) -> float:
     total = 0.0
     with torch.inference_mode():
         for batch in text.in_order():
-            total += _loss(model, batch).item() * int(batch.inside.sum())
+            total += batch_loss(model, batch).item() * int(batch.inside.sum())
     return total / text.words
 
 
@@ -172,7 +172,7 @@ class _Training:
             if config.content_noise:
                 batch = dataclasses.replace(batch, u=noisy(batch.u, config.content_noise))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                loss = _loss(self.model, batch)
+                loss = batch_loss(self.model, batch)
             self.optimizer.zero_grad()
             loss.backward()
             if config.gradient_norm:
@@ -255,7 +255,7 @@ def noisy(u: torch.Tensor, size: float) -> torch.Tensor:
     return nn.functional.normalize(u + torch.randn_like(u) * (size * u.shape[1] ** -0.5), dim=1)
 
 
-def _loss(model: nn.Module, batch: TextBatch) -> torch.Tensor:
-    """Mean nats a word of a batch."""
+def batch_loss(model: nn.Module, batch: TextBatch) -> Float[torch.Tensor, ""]:
+    """Mean nats a word of a batch, differentiable."""
     states = model.states(batch.tokens, batch.tags, batch.u)[batch.inside]
     return nn.functional.cross_entropy(model.logits(states).float(), batch.tokens[batch.inside])
