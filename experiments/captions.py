@@ -21,8 +21,8 @@ from experiments.perplexity import ENCODER, EXTRA
 from experiments.ranking import EXPERIMENTS, commit, features_of
 from scnlm import language_model
 from scnlm.assemble import assemble, references_of
-from scnlm.caption import DECODER, TRIGRAM, CaptionConfig, Captioner
 from scnlm.caption import ENCODER as ENCODER_PART
+from scnlm.caption import TRIGRAM, WEIGHTS, CaptionConfig, Captioner
 from scnlm.cider import Cider
 from scnlm.describe import nearest_sentences
 from scnlm.rerank import Candidate, Weights, parts, tune, weighted
@@ -35,14 +35,15 @@ from vse.errors import InputError
 from vse.vocabulary import tokenize
 
 SEEDS = (0, 1, 2)
-TUNED, HELD_OUT = 300, 200  # dev images that weights are tuned on, and the next ones, that `parts` is measured on
+TUNED = 300  # dev images that the weights of a set are tuned on
+PARTS_TUNED, HELD_OUT = 150, 120  # `parts` tunes each row on the first of these, and measures on those after TUNED
 RUNS = Path("runs")
 
 
 def caption_set(seed: int, dataset: Dataset) -> Path:
     """The folder of the caption set of this seed, trained and tuned first where it is not there."""
     folder = RUNS / f"set-{seed}"
-    if (folder / DECODER).exists() and Captioner.load(folder):
+    if (folder / WEIGHTS).is_file():
         return folder
     extra = without_evaluated(read_dataset(find_data(EXTRA)), dataset)[0]
     run, arpa = RUNS / f"scnlm-{seed}", RUNS / TRIGRAM
@@ -86,7 +87,7 @@ def ablations(dataset: Dataset) -> None:
     split, captioner = dataset.split("dev"), Captioner.load(caption_set(0, dataset))
     references = references_of(split)
     cider, images = Cider(references), images_of(captioner, split)[: TUNED + HELD_OUT]
-    tuned, held = range(TUNED), range(TUNED, TUNED + HELD_OUT)
+    tuned, held = range(PARTS_TUNED), range(TUNED, TUNED + HELD_OUT)
 
     def made(captioner: Captioner, config: CaptionConfig, asked: Sequence[int]) -> dict[int, tuple[list, np.ndarray]]:
         found = {}
