@@ -39,6 +39,8 @@ class CaptionConfig:
     def __post_init__(self):
         if min(self.candidates, self.beam, self.kept) < 1:
             raise InputError("candidates, beam and kept must be 1 or more")
+        if self.beam > 1 and not self.structured:
+            raise InputError(f"beam {self.beam} without structure: words are drawn one by one then; expected beam 1")
         unknown = set(self.contents) - set(CONTENTS)
         if unknown or not self.contents:
             raise InputError(f"contents {' '.join(self.contents)}: expected some of {', '.join(CONTENTS)}")
@@ -59,7 +61,8 @@ class Captioner:
         folder = Path(folder)
         if not (folder / WEIGHTS).is_file():
             raise InputError(f"{folder}: not a caption set (no {WEIGHTS}); make one with `scnlm assemble`")
-        weights = checkpoint.config_from_dict(Weights, read_json(folder / WEIGHTS)["weights"], str(folder / WEIGHTS))
+        tuned = read_json(folder / WEIGHTS).get("weights")
+        weights = checkpoint.config_from_dict(Weights, tuned, f"{folder / WEIGHTS}: weights")
         return cls(
             checkpoint.load(folder / ENCODER, device), language_model.load(folder / DECODER, device),
             SentenceBank.load(folder / CONCEPTS), Trigram(folder / TRIGRAM), weights,

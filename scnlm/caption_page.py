@@ -26,7 +26,7 @@ def caption_page(out: Path, shown: Sequence[Described], title: str = "Photos, de
     """`out`, written whole or not at all: an article a photo."""
     intro = (
         "Each photo is a point of one space with sentences. A language model that was trained on text alone turns the "
-        "point into a thousand candidates; the five best are shown with their score and its parts: the cosine of "
+        "point into many candidates; the best are shown with their score and its parts: the cosine of "
         "sentence and photo, that of sentence and bag of concepts, the words that repeat, the log-probability of the "
         "trigram (nats)."
     )

@@ -63,11 +63,14 @@ class SentenceBank:
         """Reads what `save` wrote. Raises InputError for anything else."""
         try:
             tensors = load_file(path)
-            return cls(*(tensors[key] for key in _KEYS))
+            codes, scale, components, mean = (tensors[key] for key in _KEYS)
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; make it with `scnlm assemble`") from None
         except (SafetensorError, KeyError) as error:
             raise InputError(f"{path}: not a bank of sentences ({error}); make it with `scnlm assemble`") from None
+        if len(codes) < NEAREST or codes[0].shape != scale.shape or components.shape != (*scale.shape, *mean.shape):
+            raise InputError(f"{path}: damaged, its sizes do not fit together; make it with `scnlm assemble`")
+        return cls(codes, scale, components, mean)
 
 
 class Concepts:

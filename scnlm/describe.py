@@ -16,6 +16,7 @@ from scnlm.caption import WEIGHTS, CaptionConfig, Captioner, shipped_set
 from scnlm.caption_page import Described, caption_page
 from scnlm.rerank import Candidate
 from vse.datasets import Dataset, read_dataset
+from vse.distributed import find_device
 from vse.errors import InputError
 from vse.photos import BadPhoto, read_photo
 
@@ -37,7 +38,7 @@ def describe(
     photos = list(words)
     folder = photos.pop(0) if photos and photos[0].is_dir() else shipped_set()
     if not photos:
-        hint = "a folder of photos is not captioned whole" if not (folder / WEIGHTS).is_file() else "a set alone"
+        hint = "a folder of photos is not captioned whole" if not (folder / WEIGHTS).is_file() else "no photos"
         raise InputError(f"{' '.join(map(str, words)) or 'nothing'}: {hint}; expected [SET] PHOTO...")
     good, bad = [], {}
     for photo in photos:
@@ -50,10 +51,10 @@ def describe(
         print(f"scnlm: {error}; left out", file=sys.stderr)
     if not good:
         raise InputError(f"none of the {len(photos)} photos can be read; give others")
-    captioner = Captioner.load(folder, device)
+    captioner, dataset = Captioner.load(folder, str(find_device(device))), read_dataset(data) if data else None
     points = captioner.encoder.encode_images(good)
+    known = _known(dataset, captioner, good, points) if dataset else [((), None)] * len(good)
     captions = captioner.captions(points, config, seed)
-    known = _known(data, captioner, good, points) if data else [((), None)] * len(good)
     for photo, own in zip(good, captions, strict=True):
         print(_json(photo, own) if as_json else _text(photo, own), flush=True)
     if html:
@@ -66,11 +67,12 @@ def describe(
 
 
 def _known(
-    data: str, captioner: Captioner, photos: Sequence[Path], points: Float32[np.ndarray, "n d"]
+    dataset: Dataset, captioner: Captioner, photos: Sequence[Path], points: Float32[np.ndarray, "n d"]
 ) -> list[tuple[tuple[str, ...], str]]:
     """For each photo (what people wrote, the nearest training sentence)."""
-    dataset = read_dataset(data)
     train = dataset.split("train").captions
+    if not train:
+        raise InputError(f"{dataset.name}: no training captions, so none is the nearest; leave out --data")
     nearest = nearest_sentences(captioner, train, points)
     return [(_written(dataset, photo.name), train[i]) for photo, i in zip(photos, nearest, strict=True)]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from scnlm.models import LBL, LMConfig, make_model
 from scnlm.structure import StructureBank, TagVocabulary
-from vse.checkpoint import CONFIG, WEIGHTS, WORDS, config_from_dict
+from vse.checkpoint import CONFIG, WEIGHTS, WORDS, config_from_dict, save_weights
 from vse.errors import InputError
 from vse.files import read_json, write_atomically, write_json
 from vse.vocabulary import Vocabulary
@@ -69,8 +69,7 @@ def save(out: Path, lm: LanguageModel, extra: dict) -> None:
         "version": VERSION, "kind": KIND, "model": dataclasses.asdict(lm.config), "content_dim": lm.content_dim,
         "tags": {"tag_set": lm.tags.tag_set, "names": list(lm.tags.tags)}, "encoder": lm.encoder, **extra,
     })  # fmt: skip
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in lm.model.state_dict().items()}
-    write_atomically(out / WEIGHTS, lambda path: save_file(weights, path))
+    save_weights(out, lm.model)
 
 
 def load(run: str | Path, device: str = "cpu") -> LanguageModel:

@@ -5,6 +5,7 @@ Shapes: c candidates of one image, d dimensions of the joint space.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +33,8 @@ class Weights:
     decoder: float = 0.03  # a nat of the language model's log P(sentence | structure, content); not in the paper
 
     def __post_init__(self):
+        if not all(map(math.isfinite, dataclasses.astuple(self))):
+            raise InputError("every weight must be a finite number")
         if not 0 <= self.repetition <= 1 or min(
             self.trigram, self.translation, self.concepts, self.decoder
         ) < 0:

@@ -55,7 +55,7 @@ def save_run(out: Path, model: VSE, extra: dict) -> None:
     save_weights(out, model)
 
 
-def save_weights(out: Path, model: VSE) -> None:
+def save_weights(out: Path, model: torch.nn.Module) -> None:
     """Writes model.safetensors atomically."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     write_atomically(out / WEIGHTS, lambda path: save_file(weights, path))
