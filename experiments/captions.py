@@ -7,6 +7,7 @@ again; a killed call goes on.
 
 import argparse
 import dataclasses
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +56,7 @@ def caption_set(seed: int, dataset: Dataset) -> Path:
     if not arpa.exists():
         captions = dataset.split("train").captions + extra.captions
         estimate([t for t in map(tokenize, captions) if t], 3, [0, 1, 1]).write_arpa(arpa)
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed call may have left
     assemble(dataset, features_of(EXPERIMENTS["best"]), Path(ENCODER), run, arpa, folder, images=TUNED)
     return folder
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments import RESULTS, paper
+from experiments.regularities_tables import flickr_rows, scene_rows
 
 README = Path(__file__).parent.parent / "README.md"
 _SLOT = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -137,6 +138,46 @@ def _speed(speed: dict) -> str:
     return markdown(["", "measured", ""], lines)
 
 
+# Kendall's tau printed by others (Hessel et al. 2021): experts, crowd; text in brackets is remembered.
+_PRINTED_HUMAN = {"bleu4": ("[30.8]", "[16.9]"), "rouge_l": ("[32.3]", ""), "meteor": ("[41.8]", "[22.2]"),
+                  "cider": ("[43.9]", "[24.6]")}  # fmt: skip
+
+
+def _human(rows: dict[str, dict]) -> str:
+    """A row a score: ours beside the printed figure of the same metric."""
+    lines = []
+    for name in ("bleu1", "bleu4", "rouge_l", "meteor", "cider"):
+        printed = _PRINTED_HUMAN.get(name, ("", ""))
+        lines.append([f"{rows[name]['about']}, five references", *_taus(rows[name], *printed)])
+    lines.append(["SPICE, five references", "", "[44.9]", "", "[24.4]", ""])
+    lines.append(["CLIPScore (ViT-B/32), no references", "", "51.2", "", "34.4", ""])
+    lines.append(["RefCLIPScore, five references", "", "53.0", "", "36.4", ""])
+    for name in ("paper", "linear", "best", "ensemble", "trigram", "score", "concepts", "concepts-ensemble",
+                 "ensemble-references"):  # fmt: skip
+        lines.append([f"**ours: {rows[name]['about']}**", *_taus(rows[name])])
+    return markdown(["", "experts, tau-c", "printed", "crowd, tau-b", "printed", "crowd, others' captions"], lines)
+
+
+def _taus(row: dict, expert: str = "", crowd: str = "") -> list[str]:
+    tau = row["tau"]
+    return [_number(tau["expert"]), expert, _number(tau["crowd"]), crowd, _number(tau["crowd_others"])]
+
+
+def _compared(rows: list[dict]) -> str:
+    """A row a comparison: its sum of recalls, or its CIDEr."""
+    lines = []
+    for r in rows:
+        figure = "rsum" if "rsum" in r["figures"] else "cider"
+        own = r["figures"][figure]
+        low, high = own["interval"]
+        spread = " / ".join("" if sd is None else f"{sd:.1f}" for sd in own["seeds_sd"])
+        lines.append([
+            f"{r['a']} - {r['b']}, {figure}", f"{own['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}",
+            f"{100 * own['below_zero']:.1f} %", spread, "yes" if own["real"] else "no",
+        ])  # fmt: skip
+    return markdown(["", "difference", "95 % interval", "draws below 0", "sd of seeds", "real"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "flickr8k": lambda: _table1("Flickr8K test", paper.FLICKR8K, ["paper", "linear", "best", "ensemble"]),
     "shipped": lambda: _seed(result("best"), 0),
@@ -149,6 +190,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "parts": lambda: _captions(
         "Flickr8K dev, 120 images", (), sorted(results("captions-part-"), key=lambda r: -r["metrics"]["cider"]["mean"])
     ),
+    "human": lambda: _human({r["name"]: r for r in results("human-")}),
+    "compare": lambda: _compared(results("compare-")),
+    "regularities-scenes": lambda: markdown(*scene_rows(result("regularities-scenes"), "scenes")),
+    "regularities-four": lambda: markdown(*scene_rows(result("regularities-scenes"), "four")),
+    "regularities-flickr8k": lambda: markdown(*flickr_rows(result("regularities-flickr8k"))),
     "speed": lambda: _speed(result("speed")),
 }
 

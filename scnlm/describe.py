@@ -54,9 +54,10 @@ def describe(
     captioner, dataset = Captioner.load(folder, str(find_device(device))), read_dataset(data) if data else None
     points = captioner.encoder.encode_images(good)
     known = _known(dataset, captioner, good, points) if dataset else [((), None)] * len(good)
-    captions = captioner.captions(points, config, seed)
-    for photo, own in zip(good, captions, strict=True):
-        print(_json(photo, own) if as_json else _text(photo, own), flush=True)
+    captions = []
+    for photo, point in zip(good, points, strict=True):
+        captions += captioner.captions(point[None], config, seed)
+        print(_json(photo, captions[-1]) if as_json else _text(photo, captions[-1]), flush=True)
     if html:
         shown = [
             Described(photo, tuple(own), people, nearest)

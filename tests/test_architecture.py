@@ -57,9 +57,15 @@ VSE = {
     "search": "dataset_formats index photos vocabulary",
     "page": "photos",
     "retrieval_page": "datasets evaluate image_features index model page",
+    "regularities": "index search vocabulary",
+    "regularities_page": "page",
+    "pca": "",
+    "labels": "",
+    "pca_figure": "labels pca photos",
+    "commands_regularities": "checkpoint command_line pca pca_figure regularities regularities_page search",
     "__init__": "checkpoint model",
-    "__main__": "__init__ checkpoint command_line dataset_report datasets distributed download evaluate"
-    " image_features recipes retrieval_page scenes search train train_config",
+    "__main__": "__init__ checkpoint command_line commands_regularities dataset_report datasets distributed download"
+    " evaluate image_features recipes retrieval_page scenes search train train_config",
 }
 SCNLM = {
     # the trigram
@@ -78,7 +84,7 @@ SCNLM = {
     "rerank": "trigram",
     "concepts": "",
     "caption": "concepts generate language_model rerank trigram",
-    "assemble": "caption cider concepts language_model rerank",
+    "assemble": "caption cider concepts language_model rerank trigram",
     "caption_page": "rerank",
     "describe": "caption caption_page rerank",
     "__init__": "",

@@ -1,14 +1,29 @@
 """The README says what the committed results say, and every row names settings that exist."""
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from experiments import RESULTS, paper, ranking, tables
+from experiments import RESULTS, captions, free_photos, paper, perplexity, ranking, tables
+from experiments.caption_metrics import METRICS
+from scnlm.caption import CaptionConfig, Captioner
+from scnlm.rerank import Weights
+from scnlm.train import LMTrainConfig
+from vse.datasets import read_dataset
 from vse.errors import InputError
+from vse.image_features import open_combined
+from vse.photos import read_photo
 from vse.recipes import RECIPES
+
+pytest.register_assert_rewrite("coloured_shapes", "coloured_captions")
+from coloured_captions import TINY_LM, works  # noqa: E402
+
+pytest_plugins = ["coloured_shapes", "coloured_captions"]
 
 README = tables.README.read_text(encoding="utf-8")
 
@@ -67,3 +82,181 @@ def test_missing_data_is_said_in_one_line(tmp_path):
     )  # fmt: skip
     assert got.returncode == 1
     assert got.stderr.count("\n") == 1 and "vse download" in got.stderr
+
+
+@pytest.mark.parametrize("module", [captions, perplexity], ids=lambda module: module.__name__)
+def test_missing_data_of_the_language_half_is_said_in_one_line(module, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["experiments", "parts" if module is captions else "lbl"])
+    assert module.main() == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "vse download" in said.err and not said.out and not list(tmp_path.iterdir())
+
+
+# --- Perplexity ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", perplexity.ROWS)
+def test_every_row_of_the_perplexity_table_names_settings_that_exist(name):
+    row = perplexity.ROWS[name]
+    config = ranking.changed(LMTrainConfig(), row.changes)
+    assert row.extra == name.endswith("-extra") and bool(row.changes) != name.startswith("trigram")
+    if row.changes:  # the paper's u, and the model that the name says
+        assert (config.content, config.content_noise) == ("caption", 0.0)
+        assert config.lm.model == name.split("-")[0] and config.tag_set == ("fine" if "fine" in name else "coarse")
+        k = re.search(r"-k(\d)", name)
+        assert config.lm.tag_context == (int(k[1]) if k else 2)
+
+
+def test_every_row_of_the_perplexity_table_is_shown():
+    rows = [
+        {"name": name, "about": f"({name})", "test": {"nats": 2.0 + i / 100, "sampled_nats": 3.0 + i / 100}}
+        for i, name in enumerate(perplexity.ROWS)
+    ]
+    del rows[0]["test"]["sampled_nats"]  # the trigram has no tags
+    table = tables._perplexity(rows)
+    for row in rows:
+        for value in row["test"].values():
+            assert table.count(f"{value:.3f} ({np.exp(value):.2f})") == 1, row["name"]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.split("\n")[2:-1]]
+    by_about = {about: figures for about, *figures in cells}
+    assert by_about["(trigram)"][:2] == ["2.000 (7.39)", ""]
+    assert by_about["(scnlm-k2)"][::2] == ["2.050 (7.77)", "2.110 (8.25)"]  # beside it scnlm-extra
+    assert by_about["(scnlm-fine)"][2:] == ["", ""]
+    assert tables._perplexity([]).count("\n") == 2
+
+
+def test_drawn_tags_are_of_the_same_length_and_of_a_training_caption():
+    seen = [("A", "B"), ("B", "B"), ("A", "B"), ("C",)]
+    gold = [("X", "Y")] * 300 + [("Z",), ("X", "Y", "Z")]
+    drawn = perplexity.drawn_tags(gold, seen)
+    assert drawn[-2:] == [("C",), ("X", "Y", "Z")]  # none of three tags is there
+    assert 150 < drawn[:300].count(("A", "B")) < 250 and drawn[:300].count(("B", "B")) == 300 - drawn.count(("A", "B"))
+    assert drawn == perplexity.drawn_tags(gold, seen) != perplexity.drawn_tags(gold, seen, seed=1)
+
+
+# --- Captions --------------------------------------------------------------------------------------------------------
+
+
+def test_the_caption_tables_show_every_metric():
+    figures = {key: {"mean": 10.0 + i, "sd": None} for i, key in enumerate(METRICS)}
+    row = {"about": "all of it", "metrics": figures | {"meteor": None, "cider": {"mean": 50.04, "sd": 1.26}}}
+    ours = tables._captions("Test", paper.CAPTIONS, [row]).split("\n")
+    assert len(ours) == 4 + len(paper.CAPTIONS) and ours[0].startswith("| Test | B-1 |") and "Soft attention" in ours[4]
+    assert ours[-2] == "| **ours: all of it** | 10.0 | 11.0 | 12.0 | 13.0 |  | 15.0 | 50.0 ± 1.3 |"
+    assert tables._captions("Dev", (), [row]).split("\n")[2].startswith("| all of it | 10.0")
+    assert all(len(row.figures) == len(METRICS) == len(tables._METRICS) for row in paper.CAPTIONS)
+    assert tuple(tables._METRICS) == METRICS
+
+
+def test_the_speed_table_has_every_measurement():
+    speed = {
+        "training": [{"recipe": "best", "captions_per_s": 1234.5, "ratio": 2.04, "plain": "GRU", "times_floor": 3.96}],
+        "features": {"share": 0.891, "images_per_s": 22.94},
+        "ranking": [{"images": 25000, "captions": 125000, "seconds": 75.6412, "peak_mb": 51.7}],
+        "captioning": {"seconds_an_image": 0.359, "times_floor": 4.67, "cold_start_s": 6.32,
+                       "trigram_sentences_per_s": 450303.3},
+        "language_model": {"captions_per_s": 2565.8, "times_floor": 4.38},
+    }  # fmt: skip
+    table = tables._speed(speed)
+    for shown in ("1,234", "2.0 x a GRU loop", "4.0 x its floor", "22.9", "89 %", "25,000 x 125,000", "75.64", "52 MB",
+                  "0.36", "4.7 x the floor", "6.3", "450,303", "2,566", "4.4 x the floor"):  # fmt: skip
+        assert shown in table, shown
+
+
+@pytest.fixture
+def small(world, parts, tmp_path, monkeypatch):
+    """The caption experiments on the world of coloured shapes, results and runs in tmp_path; metrics are stand-ins."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "results").mkdir()
+
+    def metrics(references, said):
+        pairs = zip(references, said, strict=True)
+        known = [np.mean([word in " ".join(own) for word in caption.split()]) for own, caption in pairs]
+        return dict.fromkeys(METRICS, 100 * float(np.mean(known))) | {"meteor": None}
+
+    for name, value in {
+        "RUNS": tmp_path / "runs", "RESULTS": tmp_path / "results", "ENCODER": str(parts.encoder),
+        "TUNED": 3, "PARTS_TUNED": 2, "HELD_OUT": 2, "evaluate_captions": metrics, "commit": lambda: "abc",
+        "features_of": lambda _: open_combined([parts.features], Captioner.load(parts.set).encoder.feature_info),
+        "CaptionConfig": lambda **changes: CaptionConfig(**{"candidates": 60} | changes),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(captions, name, value)
+    return read_dataset(world.csv)
+
+
+def written(tmp_path) -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text()) for path in (tmp_path / "results").iterdir()}
+
+
+def test_what_each_part_brings_can_be_run(small, world, parts, tmp_path, monkeypatch):
+    shutil.copytree(parts.set, tmp_path / "runs" / "set-0")
+    with monkeypatch.context() as patch:
+        patch.setattr("scnlm.train.tag_captions", lambda sentences, *_: [("X",) * len(words) for words in sentences])
+        out = tmp_path / "runs" / "perplexity-multiplicative-extra"
+        other = ("--epochs", 1, "--lm.model", "multiplicative")
+        works("train", world.csv, "--encoder", parts.encoder, "--out", out, *TINY_LM, *other)
+    captions.ablations(small)
+    rows = {name.removeprefix("captions-part-"): row for name, row in written(tmp_path).items()}
+    assert rows.keys() == {
+        "full", "no-trigram", "no-translation", "no-bag", "no-decoder", "no-reranking", "oracle", "no-concepts",
+        "candidates-10", "candidates-100", "candidates-5000", "multiplicative",
+    }  # fmt: skip
+    for row in rows.values():
+        assert (row["split"], row["images"], row["commit"]) == ("dev", 2, "abc") and row["command"].endswith(" parts")
+        assert row["metrics"]["meteor"] is None and 0 <= row["metrics"]["cider"]["mean"] <= 100
+    off = {"no-trigram": ["trigram"], "no-translation": ["translation", "concepts"], "no-bag": ["concepts"],
+           "no-decoder": ["decoder"], "no-concepts": ["concepts"]}  # fmt: skip
+    for name, weights in off.items():
+        assert all(rows[name]["weights"][weight] == 0 for weight in weights)
+    assert Weights(**rows["full"]["weights"]) == Captioner.load(parts.set).weights
+    assert rows["oracle"]["weights"] is None is rows["no-reranking"]["weights"]
+    shown = tables._captions("Dev", (), list(rows.values()))
+    assert shown.count("\n") == 2 + len(rows) and all(f"| {row['about']} |" in shown for row in rows.values())
+
+
+def test_the_final_row_can_be_run(small, world, parts, tmp_path, monkeypatch):
+    for seed in captions.SEEDS:
+        shutil.copytree(parts.set, tmp_path / "runs" / f"set-{seed}")
+    captions.test(small)
+    rows = written(tmp_path)
+    assert rows.keys() == {"captions-test-pipeline", "captions-test-nearest"}
+    assert [row["seed"] for row in rows["captions-test-pipeline"]["rows"]] == list(captions.SEEDS)
+    assert rows["captions-test-pipeline"]["metrics"]["bleu1"]["sd"] is not None
+    assert rows["captions-test-nearest"]["metrics"]["bleu1"]["sd"] is None
+    assert all(row["command"] == "python -m experiments.captions test" for row in rows.values())
+
+
+def test_a_set_is_made_once_and_one_that_was_not_finished_is_made_again(small, tmp_path, monkeypatch):
+    """train and assemble do the work; a set is taken as it is where weights.json says that all of it is there."""
+    calls, folder = [], tmp_path / "runs" / "set-7"
+    monkeypatch.setattr(captions, "find_data", lambda name: tmp_path / "nowhere")
+    monkeypatch.setattr(captions, "read_dataset", lambda _: small)
+    monkeypatch.setattr(captions, "train", lambda *args, **_: calls.append(args[3]))
+    monkeypatch.setattr(captions, "assemble", lambda *args, **_: calls.append((args[5], folder.exists())))
+    (tmp_path / "runs" / "trigram.arpa").touch()  # made before
+    (folder / "scnlm").mkdir(parents=True)
+    assert captions.caption_set(7, small) == folder
+    assert calls == [tmp_path / "runs" / "scnlm-7", (folder, False)]
+    folder.mkdir()
+    calls.clear()
+    (folder / "weights.json").write_text("{}")
+    assert captions.caption_set(7, small) == folder and not calls
+
+
+def test_the_committed_caption_results_are_of_their_experiment():
+    for result in tables.results("captions-"):
+        which = "test" if result["split"] == "test" else "parts"
+        assert result["command"] == f"python -m experiments.captions {which}"
+        assert tuple(result["metrics"]) == METRICS and len(result["rows"]) in (1, len(captions.SEEDS))
+        assert result["images"] == (1000 if which == "test" else captions.HELD_OUT)
+    for result in tables.results("perplexity-"):
+        row = perplexity.ROWS[result["name"]]
+        assert (result["changes"], result["extra"], result["about"]) == (row.changes, row.extra, row.about)
+    assert f"{captions.HELD_OUT} images" in tables.TABLES["parts"]()
+
+
+def test_there_are_six_free_photos(capsys):
+    photos = free_photos.paths()
+    assert len({path.name for path in photos}) == 6
+    assert all(min(read_photo(path).size) >= 200 for path in photos)

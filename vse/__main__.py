@@ -3,7 +3,6 @@
 The options of `train` are made from the dataclasses of its config; the recipe gives their defaults.
 """
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Annotated, Literal
 from tyro.conf import FlagConversionOff, Positional, arg
 
 from vse import __version__
-from vse.command_line import read_extra_text, run, table
+from vse.command_line import Run, json_line, read_extra_text, run, table
+from vse.commands_regularities import arithmetic, pca
 from vse.errors import InputError
 from vse.recipes import RECIPES
 from vse.train_config import TrainConfig
 
 Data = Annotated[Positional[str], arg(metavar="DATA", help="Flickr8K folder, Karpathy JSON, CSV, photos, or scenes")]
-Run = Annotated[Positional[Path], arg(metavar="RUN", help="run folder that `vse train` made")]
 Images = Annotated[Path | None, arg(help="where DATA's photos are, when not beside it")]
 FeatureFolders = Annotated[list[Path], arg(help="one or more feature folders or .npy files, side by side")]
 
@@ -208,7 +207,7 @@ def search(
     else:
         result = search_captions(model, captions, Path(query), k=k, cache=cache)
     for hit in result.hits:
-        print(_json_line(hit) if json else f"{hit.rank:3d}  {hit.score:6.3f}  {hit.name}")
+        print(json_line(hit) if json else f"{hit.rank:3d}  {hit.score:6.3f}  {hit.name}")
 
 
 def page(
@@ -238,11 +237,7 @@ def page(
     print(write_page(model, read_dataset(data, images).split(split), opened, out, queries=queries, seed=seed))
 
 
-COMMANDS = {f.__name__: f for f in (data, download, scenes, features, evaluate, search, page)}
-
-
-def _json_line(hit) -> str:
-    return json.dumps({"rank": hit.rank, "score": round(hit.score, 6), "name": hit.name})
+COMMANDS = {f.__name__: f for f in (data, download, scenes, features, evaluate, search, arithmetic, pca, page)}
 
 
 def _commands(argv: Sequence[str]) -> dict[str, Callable[..., int | None]]:

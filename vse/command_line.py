@@ -3,14 +3,20 @@
 import contextlib
 import functools
 import io
+import json
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
 
 import tyro
+from tyro.conf import Positional, arg
 
 from vse.errors import InputError
+
+Run = Annotated[Positional[Path], arg(metavar="RUN", help="run folder that `vse train` made")]
 
 
 def run(program: str, commands: Mapping[str, Callable[..., int | None]], argv: Sequence[str], version: str) -> int:
@@ -80,6 +86,11 @@ def read_extra_text(data: str | None, dataset):
     kept, left_out = without_evaluated(read_dataset(data), dataset)
     print(f"extra text: {len(kept.captions)} captions; left out {left_out} images, evaluated in {dataset.name}")
     return kept
+
+
+def json_line(hit) -> str:
+    """A hit of a search as one JSON object."""
+    return json.dumps({"rank": hit.rank, "score": round(hit.score, 6), "name": hit.name})
 
 
 def table(rows: list[list[str]]) -> str:

@@ -148,13 +148,19 @@ def _table_row(row: Sequence[str], first: str, other: str) -> str:
     return f"<tr>{''.join(form.format(escape(cell)) for form, cell in zip(forms, row, strict=False))}</tr>"
 
 
-def _text_query(text: str, hits: PhotoHits) -> str:
-    parts = [f'<article>\n<blockquote>“{escape(text)}”</blockquote>\n<div class="row">']
+def photo_row(hits: PhotoHits, about: str) -> str:
+    """Photos in a row, each with its rank and cosine; `about` is what they were found for."""
+    parts = ['<div class="row">']
     for rank, (path, score, right) in enumerate(hits, 1):
-        photo = _thumbnail(path, f"Result {rank} for “{text}”: {Path(path).stem}")
+        photo = _thumbnail(path, f"Result {rank} for {about}: {Path(path).stem}")
         caption = f"<span>{rank} {_mark(right)}</span><span>{score:.2f}</span>"
         parts.append(f"<figure{_class(right)}>{photo}<figcaption>{caption}</figcaption></figure>")
-    return "\n".join([*parts, "</div>\n</article>"])
+    return "\n".join([*parts, "</div>"])
+
+
+def _text_query(text: str, hits: PhotoHits) -> str:
+    quoted = f"<blockquote>“{escape(text)}”</blockquote>"
+    return f"<article>\n{quoted}\n{photo_row(hits, f'“{text}”')}\n</article>"
 
 
 def _image_query(path: Path, written: Sequence[str], hits: CaptionHits) -> str:

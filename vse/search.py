@@ -1,8 +1,8 @@
 """Single queries on a user's own photos or captions, with the embeddings kept on disk between calls.
 
-`search_images` finds the photos of a folder for a sentence, `search_captions` the captions of a file for a
-photo. The index of FOLDER lives in FOLDER/.vse-index/<model fingerprint>/ (of FOLDER/FILE in the folder FILE
-there), so that models never mix. Only what is new or changed is encoded. The model is whatever has
+`search_images` finds the photos of a folder for a sentence, `search_captions` the captions of a file for a photo,
+`photo_index` is a folder's index itself. It lives in FOLDER/.vse-index/<model fingerprint>/ (of FOLDER/FILE in the
+folder FILE there), so that models never mix. Only what is new or changed is encoded. The model is whatever has
 `encode_images`, `encode_texts`, `fingerprint` and `vocabulary`; ranking is vse/index.py's.
 """
 
@@ -32,6 +32,8 @@ _BATCHES_A_SAVE = 32  # a search of many new photos that is killed loses at most
 
 Encode = Callable[[list[str]], np.ndarray]  # names -> (n, d) unit vectors
 Check = Callable[[str], str]  # name -> why it cannot be encoded, "" if it can
+Vectors = list[tuple[str, np.ndarray]]  # name, its unit vector
+Built = tuple[Index, tuple[str, ...], int]  # an index, the names left out of it, how many items were encoded now
 
 
 @runtime_checkable
@@ -64,30 +66,35 @@ class SearchResult:
     encoded: int
 
 
-def search_images(
-    model: Model, folder: Path, query: str, k: int = 5, cache: Path | None = None
-) -> SearchResult:
-    """The `k` photos below `folder` (all, if it has fewer) nearest to the sentence `query`.
+def photo_index(model: Model, folder: Path, cache: Path | None = None) -> Built:
+    """The index of all readable photos below `folder`, the names of the others, the number encoded by this call.
 
-    Photos that cannot be read are named on stderr and in `skipped`. `cache` is a folder for the index, by
-    default `folder` itself, or the user's cache folder where `folder` cannot be written.
-    Raises InputError for a query without a known word and for a folder without a readable photo.
+    Photos that cannot be read are named on stderr. `cache` is a folder for the index, by default `folder` itself, or
+    the user's cache folder where `folder` cannot be written. Raises InputError for a folder without a readable photo.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder; give the folder that holds the photos")
-    if not _knows(model, query):
-        words = ", ".join(tokenize(query)) or "it has none"
-        raise InputError(f"{query!r}: the model knows none of its words ({words}); use others")
     photos = _photos(folder)
     if not photos:
         raise InputError(f"{folder}: no photo in it; give the folder that holds the photos")
-    home = _index_home(folder, model.fingerprint, cache)
 
     def encode(names: list[str]) -> np.ndarray:
         return model.encode_images([folder / name for name in names])
 
-    index, skipped, encoded = _update(home, photos, encode, lambda name: _why_bad(folder / name), "photos")
+    home = _index_home(folder, model.fingerprint, cache)
+    return _update(home, photos, encode, lambda name: _why_bad(folder / name), "photos")
+
+
+def search_images(model: Model, folder: Path, query: str, k: int = 5, cache: Path | None = None) -> SearchResult:
+    """The `k` photos below `folder` (all, if it has fewer) nearest to the sentence `query`.
+
+    The photos and `cache` as in `photo_index`. Raises InputError also for a query without a known word.
+    """
+    if not _knows(model, query):
+        words = ", ".join(tokenize(query)) or "it has none"
+        raise InputError(f"{query!r}: the model knows none of its words ({words}); use others")
+    index, skipped, encoded = photo_index(model, folder, cache)
     return SearchResult(_hits(index, model.encode_texts([query]), k), skipped, encoded)
 
 
@@ -97,7 +104,7 @@ def search_captions(
     """The `k` captions of `captions_file` (all, if it has fewer) nearest to `photo`; each caption once.
 
     The file is UTF-8 text with a caption a line, or a CSV with a column `caption`. Captions without a known
-    word are named on stderr and in `skipped`. `cache` as in `search_images`.
+    word are named on stderr and in `skipped`. `cache` as in `photo_index`.
     Raises InputError for an unreadable photo and for a file without a usable caption.
     """
     captions_file, photo = Path(captions_file), Path(photo)
@@ -138,9 +145,7 @@ def read_captions(path: Path) -> list[str]:
     return captions
 
 
-def _update(
-    home: Path | None, wanted: dict[str, str], encode: Encode, check: Check, what: str
-) -> tuple[Index, tuple[str, ...], int]:
+def _update(home: Path | None, wanted: dict[str, str], encode: Encode, check: Check, what: str) -> Built:
     """The index of exactly the `wanted` items (name -> stamp), the names left out, the number encoded.
 
     An item of the stored index is kept if its name and stamp are the same; the rest is encoded. The index is
@@ -172,9 +177,7 @@ def _update(
     return index, tuple(reasons), encoded
 
 
-def _encode_what_can(
-    encode: Encode, check: Check, batch: list[str], reasons: dict[str, str]
-) -> list[tuple[str, np.ndarray]]:
+def _encode_what_can(encode: Encode, check: Check, batch: list[str], reasons: dict[str, str]) -> Vectors:
     """Names and vectors of those that can be encoded; the others go to `reasons`.
 
     What fails for another reason than one of its items (absent CNN weights) is raised: it would fail for all.

@@ -1,0 +1,162 @@
+"""Do scores agree with people? `python -m experiments.human_judgements [NAME...]` writes rows of Kendall's tau, x 100.
+
+`expert`: tau-c, each of the three ratings of a pair a judgement, pairs whose caption is the photo's own left out.
+`crowd`: tau-b of the share of yes, all pairs; `crowd_others` without the photos' own captions. Lists and references are
+those of CLIPScore's authors (Hessel et al. 2021, appendix A). Nothing is trained or tuned by these judgements.
+"""
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from experiments import RESULTS, find_data
+from experiments.caption_metrics import score_captions
+from experiments.judgements import Judged
+from experiments.ranking import EXPERIMENTS, commit
+from experiments.trained import Scorer, scorers
+from scnlm.concepts import Concepts, SentenceBank
+from scnlm.rerank import Weights, repeats, weighted
+from scnlm.trigram import Trigram, estimate
+from vse.checkpoint import write_json
+from vse.datasets import Dataset, read_dataset
+from vse.errors import InputError
+from vse.vocabulary import tokenize
+
+METRICS = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor": "METEOR", "cider": "CIDEr"}
+COSINES = {name: f"cosine: {EXPERIMENTS[name].about}" for name in ("paper", "linear", "best", "ensemble")}
+# The score of captions by `best`, without the decoder's log P, which needs a structure; weights tuned on dev by CIDEr.
+# `concepts` leaves out what only says how fluent a caption is: people judged whether it describes the photo.
+SCORES = {
+    "concepts": ("cosine to photo and bag of concepts", Weights(trigram=0.0, length=0.0, decoder=0.0, repetition=1.0)),
+    "trigram": ("caption score: cosine, trigram, length", Weights(concepts=0.0, decoder=0.0)),
+    "score": ("caption score: cosine, bag of concepts, trigram, length", Weights(decoder=0.0)),
+}
+# The harmonic mean of the cosines to the photo and to the nearest reference, as RefCLIPScore.
+REFERENCED = {"ensemble-references": "cosine of the ensemble, with references"}
+KEYS = ("expert", "crowd", "crowd_others")
+Scores = dict[str, np.ndarray]  # of each pair of both lists
+
+
+def cosines(judged: Judged, scorer: Scorer) -> Scores:
+    """Photo and caption."""
+    cosines = scorer.images(judged.photos) @ scorer.texts(judged.texts).T
+    return {name: cosines[judged.pairs(name)] for name in judged.lists}
+
+
+def referenced(judged: Judged, scorer: Scorer) -> Scores:
+    """The harmonic mean of the cosines of a caption to the photo and to the nearest of its references."""
+    texts, found = scorer.texts(judged.texts), cosines(judged, scorer)
+    between = texts @ texts.T
+    for name, to_photo in found.items():
+        captions = judged.pairs(name)[1].tolist()
+        nearest = [between[c, own].max() for c, own in zip(captions, judged.references(name), strict=True)]
+        to_photo, to_reference = np.maximum(to_photo, 1e-6), np.maximum(nearest, 1e-6)
+        found[name] = 2 * to_photo * to_reference / (to_photo + to_reference)
+    return found
+
+
+def score_parts(judged: Judged, scorer: Scorer, training: tuple[str, ...], trigram: Trigram) -> Scores:
+    """The parts of the score of captions (rerank.weighted) of each pair, 0 for the decoder's."""
+    encoder = scorer.models[0]
+    bank = SentenceBank.from_embeddings(encoder.encode_texts(training))
+    images, texts = scorer.images(judged.photos), scorer.texts(judged.texts).T
+    bags = Concepts(encoder, bank).bags(images)
+    tokens = [tokenize(text) for text in judged.texts]
+    of_text = np.array([[repeats(own) for own in tokens], trigram.score(tokens), [len(own) for own in tokens]])
+    found = {}
+    for name in judged.lists:
+        photo, caption = judged.pairs(name)
+        cosines = (images @ texts)[photo, caption], (bags @ texts)[photo, caption]
+        found[name] = np.stack([*cosines, *of_text[:, caption], np.zeros(len(photo))], 1)
+    return found
+
+
+def metrics(judged: Judged) -> dict[str, Scores]:
+    """Of each of METRICS the score of every pair of both lists; METEOR only where Java is found."""
+    found: dict[str, Scores] = {metric: {} for metric in METRICS}
+    for name in judged.lists:
+        references = [[judged.texts[c] for c in own] for own in judged.references(name)]
+        images = score_captions(references, [judged.texts[c] for c in judged.pairs(name)[1].tolist()])[1]
+        for metric in METRICS:
+            found[metric][name] = images[metric]
+    return {metric: own for metric, own in found.items() if own["expert"] is not None}
+
+
+def _write(
+    judged: Judged, name: str, asked: str, about: str, rows: list[dict], weights: Weights | None = None
+) -> None:
+    tau = {}
+    for key in KEYS:
+        values = [row[key] for row in rows]
+        sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        tau[key] = {"mean": float(np.mean(values)), "sd": sd}
+    result = {
+        "name": name, "about": about, "command": f"python -m experiments.human_judgements {asked}", "commit": commit(),
+        "judgements": judged.counts(), "judged_photos_in": judged.photos_in,
+        "weights": dataclasses.asdict(weights) if weights else None, "rows": rows, "tau": tau,
+    }  # fmt: skip
+    RESULTS.mkdir(exist_ok=True)
+    write_json(RESULTS / f"human-{name}.json", result)
+    print(name, {key: round(value["mean"], 1) for key, value in tau.items()}, flush=True)
+
+
+def run(asked: str, dataset: Dataset, judged: Judged) -> None:
+    """Measures and writes one row, or the rows of `metrics` or `scores`."""
+    if asked == "metrics":
+        for metric, scores in metrics(judged).items():
+            _write(judged, metric, asked, METRICS[metric], [judged.agreement(scores)])
+    elif asked == "scores":
+        _score_rows(dataset, judged)
+    else:
+        scored = referenced if asked in REFERENCED else cosines
+        models = scorers(asked.removesuffix("-references"))
+        rows = [{"seed": model.seed} | judged.agreement(scored(judged, model)) for model in models]
+        _write(judged, asked, asked, REFERENCED.get(asked) or COSINES[asked], rows)
+
+
+def _score_rows(dataset: Dataset, judged: Judged) -> None:
+    """The rows of SCORES, and the mean score of the seeds' bags of concepts."""
+    training = dataset.split("train").captions
+    with tempfile.TemporaryDirectory() as folder:
+        arpa = Path(folder) / "trigram.arpa"
+        estimate([tokens for tokens in map(tokenize, training) if tokens], 3, [0, 1, 1]).write_arpa(arpa)
+        trigram = Trigram(arpa)
+    rows: dict[str, list[dict]] = {name: [] for name in SCORES}
+    summed: Scores = {key: np.zeros(len(own.photos)) for key, own in judged.lists.items()}
+    for model in scorers("best"):
+        parts = score_parts(judged, model, training, trigram)
+        for name, (_, weights) in SCORES.items():
+            scores = {key: weighted(own, weights) for key, own in parts.items()}
+            rows[name].append({"seed": model.seed} | judged.agreement(scores))
+            if name == "concepts":
+                summed = {key: summed[key] + scores[key] for key in summed}
+    for name, (about, weights) in SCORES.items():
+        _write(judged, name, "scores", about, rows[name], weights)
+    about, weights = SCORES["concepts"]
+    _write(judged, "concepts-ensemble", "scores", f"{about}, ensemble", [judged.agreement(summed)], weights)
+
+
+def main() -> int:
+    names = (*COSINES, *REFERENCED, "scores", "metrics")
+    parser = argparse.ArgumentParser(prog="python -m experiments.human_judgements", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(names)}; all without any")
+    asked = parser.parse_args().names or names
+    try:
+        if unknown := set(asked) - set(names):
+            raise InputError(f"{sorted(unknown)[0]}: no such row; expected some of {', '.join(names)}")
+        dataset = read_dataset(find_data("flickr8k"))
+        judged = Judged(dataset, find_data("flickr8k") / "Flickr8k_text")
+        for name in asked:
+            run(name, dataset, judged)
+    except InputError as error:
+        print(f"experiments.human_judgements: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Rows of the tables image by image, for `experiments.compare`: what each image adds to the sums a figure is made of.
+
+Ranks are kept in results/ranks/NAME.npz, made from the runs of `experiments.ranking` where they are not there; the
+captions of `experiments.captions` in results/texts/NAME.json. Shapes: n images, m captions, k sums, seeds, draws.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Float, Float64, Int
+from pycocoevalcap.bleu.bleu_scorer import BleuScorer
+
+from experiments import RESULTS, find_data
+from experiments.caption_metrics import has_java, score_captions, tokenize
+from experiments.ranking import EXPERIMENTS
+from experiments.trained import scorers
+from vse import vocabulary
+from vse.datasets import Dataset, read_dataset
+from vse.errors import InputError
+from vse.files import read_json, write_atomically, write_json
+from vse.metrics import block_ranks
+
+KS = (1, 5, 10)
+Sums = Float64[np.ndarray, "draws k"]
+_MEANS = ("meteor", "rouge_l", "cider")  # a caption row's figures that are means over images here
+
+
+@dataclass(frozen=True, eq=False)
+class PerImage:
+    """A row image by image: `figures` of the sums of `images` over n are the row's figures."""
+
+    name: str
+    pairs_with: str  # rows can be compared where this is equal: the same images
+    images: Float64[np.ndarray, "seeds n k"]
+    figures: Callable[[Sums], dict[str, Float[np.ndarray, " draws"]]]
+
+
+# Ranking
+
+
+def ranking_row(
+    name: str,
+    pairs_with: str,
+    i2t: Int[np.ndarray, "seeds n"],
+    t2i: Int[np.ndarray, "seeds m"],
+    image_of_caption: Int[np.ndarray, " m"],
+) -> PerImage:
+    """The row of 1-based ranks; images without captions have no i2t rank."""
+    owner = np.unique(image_of_caption, return_inverse=True)[1]
+    n, captions = i2t.shape[1], np.bincount(owner)
+    rows = []
+    for of_images, of_captions in zip(i2t, t2i, strict=True):
+        found = [np.bincount(owner, of_captions <= k, minlength=n) for k in KS]
+        rows.append(np.stack([*(of_images <= k for k in KS), np.ones(n), *found, captions], 1).astype(np.float64))
+    return PerImage(name, pairs_with, np.stack(rows), recalls)
+
+
+def recalls(sums: Sums) -> dict[str, Float[np.ndarray, " draws"]]:
+    """R@K both ways in percent, and rsum: hits over queries."""
+    ways = {"i2t": sums[:, :4], "t2i": sums[:, 4:]}
+    found = {f"{way} R@{k}": 100 * own[:, i] / own[:, 3] for way, own in ways.items() for i, k in enumerate(KS)}
+    return found | {"rsum": np.sum(list(found.values()), axis=0)}
+
+
+def read_ranking(name: str, split: str) -> PerImage:
+    """The row NAME of `experiments.ranking`, from its kept ranks or its runs.
+
+    Raises InputError where ranks do not give the figures of results/NAME.json.
+    """
+    kept, rows = RESULTS / "ranks" / f"{name}.npz", read_json(RESULTS / f"{name}.json")["rows"]
+    if not kept.exists() or not agrees(_read(kept), rows):
+        made = ranks_of_runs(name)
+        if not agrees(made, rows):
+            way_out = f"evaluate them again: python -m experiments.ranking {name}"
+            raise InputError(f"results/{name}.json: not the figures of the runs in this folder; {way_out}")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, lambda path: _write(path, made))
+    found = _read(kept)
+    if f"{split}_i2t" not in found:
+        raise InputError(f"{name}: has no {split} row; compare it on dev")
+    pairs_with = f"{split} of {EXPERIMENTS[name].data} ({found['data']})"
+    return ranking_row(name, pairs_with, *(found[f"{split}_{key}"] for key in ("i2t", "t2i", "owner")))
+
+
+def ranks_of_runs(name: str) -> dict[str, np.ndarray]:
+    """The ranks of every seed on every split that the row reads, in 16 bits."""
+    dataset, models = read_dataset(find_data(EXPERIMENTS[name].data)), scorers(name)
+    found = {"data": np.array(dataset.fingerprint())}
+    for split in ("dev", "test") if EXPERIMENTS[name].test else ("dev",):
+        own = dataset.split(split)
+        both = [block_ranks(m.images(own.images), m.texts(own.captions), own.image_of_caption) for m in models]
+        i2t, t2i = (np.stack(ranks) for ranks in zip(*both, strict=True))
+        if max(i2t.max(), t2i.max()) > np.iinfo(np.int16).max:
+            raise InputError(f"{name}: ranks up to {max(i2t.max(), t2i.max())}; expected 16 bits to hold them")
+        for key, ranks in (("i2t", i2t), ("t2i", t2i), ("owner", own.image_of_caption)):
+            found[f"{split}_{key}"] = ranks.astype(np.int16)
+    return found
+
+
+def agrees(found: dict[str, np.ndarray], rows: Sequence[dict]) -> bool:
+    """Whether ranks give a result's recalls, but for one query or a thousandth (the last bits of a float32 product)."""
+    for split in ("dev", "test"):
+        for way in ("i2t", "t2i"):
+            expected = [[row[split][way][f"r{k}"] for k in KS] for row in rows if split in row]
+            own = found.get(f"{split}_{way}", np.empty((0, 1)))
+            got = [[100 * np.mean(ranks <= k) for k in KS] for ranks in own]
+            near = max(0.1, 100 / own.shape[1]) + 1e-6
+            if len(got) != len(expected) or (got and np.abs(np.subtract(got, expected)).max() > near):
+                return False
+    return True
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with open(path, "wb") as file:  # given a name, numpy would add .npz to it
+        np.savez_compressed(file, **arrays)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it, it is made anew from the runs") from None
+
+
+# Captions
+
+
+def save_texts(name: str, split: str, images: Sequence[str], rows: Sequence[dict]) -> None:
+    """Keeps the captions of a row of `experiments.captions`; `rows`: {"seed": 0, "captions": one an image}."""
+    path = RESULTS / "texts" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"name": name, "split": split, "images": list(images), "rows": list(rows)})
+
+
+def read_captions_row(name: str, dataset: Dataset) -> PerImage:
+    """The row NAME of `experiments.captions`, from its kept captions."""
+    path = RESULTS / "texts" / f"{name}.json"
+    if not path.exists():
+        raise InputError(f"{path}: no captions kept; make them with: python -m experiments.captions")
+    kept = read_json(path)
+    split = dataset.split(kept["split"])
+    number = {image: i for i, image in enumerate(split.images)}
+    if unknown := [image for image in kept["images"] if image not in number]:
+        raise InputError(f"{path}: {unknown[0]} is no {kept['split']} photo of {dataset.name}; make the row again")
+    of_image: list[list[str]] = [[] for _ in split.images]
+    for text, image in zip(split.captions, split.image_of_caption.tolist(), strict=True):
+        if tokens := vocabulary.tokenize(text):
+            of_image[image].append(" ".join(tokens))
+    references = [of_image[number[image]] for image in kept["images"]]
+    pairs_with = f"{len(references)} {kept['split']} images of {dataset.name} from {kept['images'][0]}"
+    return captions_row(name, pairs_with, references, [row["captions"] for row in kept["rows"]])
+
+
+def captions_row(
+    name: str, pairs_with: str, references: Sequence[Sequence[str]], captions: Sequence[Sequence[str]]
+) -> PerImage:
+    """The row of one caption an image and seed; METEOR only where Java is found."""
+    rows = []
+    for own in captions:
+        means = score_captions(references, own)[1]
+        columns = [means[key] if means[key] is not None else np.full(len(own), np.nan) for key in _MEANS]
+        rows.append(np.column_stack([_bleu_parts(references, own), *columns, np.ones(len(own))]))
+    return PerImage(name, pairs_with, np.stack(rows), caption_figures)
+
+
+def caption_figures(sums: Sums) -> dict[str, Float[np.ndarray, " draws"]]:
+    """BLEU-1 to 4 of the corpus that the sums are of; METEOR, ROUGE-L and CIDEr as the means of the images'."""
+    right, made, length, closest, means, n = np.split(sums, [4, 8, 9, 10, 13], axis=1)
+    brevity = np.exp(np.minimum(0, 1 - closest / np.maximum(length, 1e-9)))[:, 0]
+    logs = np.cumsum(np.log(np.maximum(right, 1e-15)) - np.log(np.maximum(made, 1e-9)), axis=1)
+    found = {f"bleu{k}": 100 * brevity * np.exp(logs[:, k - 1] / k) for k in (1, 2, 3, 4)}
+    return found | {key: means[:, i] / n[:, 0] for i, key in enumerate(_MEANS) if np.isfinite(means[:, i]).all()}
+
+
+def _bleu_parts(references: Sequence[Sequence[str]], captions: Sequence[str]) -> Float64[np.ndarray, "n 10"]:
+    """Of each caption: n-grams that are right (1 to 4), n-grams, its length and that of the nearest reference."""
+    words = iter(tokenize([*captions, *(text for own in references for text in own)], has_java()))
+    given = [next(words) for _ in captions]
+    scorer = BleuScorer(n=4)
+    for caption, own in zip(given, references, strict=True):
+        scorer += (caption, [next(words) for _ in own])
+    rows = []
+    for own in scorer.ctest:
+        closest = min((abs(length - own["testlen"]), length) for length in own["reflen"])[1]
+        rows.append([*own["correct"], *own["guess"], own["testlen"], closest])
+    return np.array(rows, np.float64)

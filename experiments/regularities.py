@@ -1,0 +1,153 @@
+"""Arithmetic on images, measured: `python -m experiments.regularities NAME...` writes results/regularities-NAME.json.
+
+`scenes`: where the truth is known (see regularities_scenes.py). `flickr8k`: a published list of queries; do human
+captions of the top 4 name the added word and still the kept one? It needs `python -m experiments.ranking linear paper`.
+`figures`: the PCA figures, after both (see regularities_figures.py).
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from experiments import RESULTS, find_data
+from experiments.ranking import EXPERIMENTS, Experiment, commit, features_of, train_seeds
+from experiments.regularities_figures import figures
+from experiments.regularities_scenes import scenes
+from experiments.regularity_methods import METHODS, embedded, query_of, top_others
+from experiments.regularity_queries import QUERIES, Query, names
+from vse import checkpoint
+from vse.datasets import read_dataset
+from vse.errors import InputError
+from vse.index import Index
+from vse.vocabulary import tokenize
+
+SEEDS = (0, 1, 2)
+RESAMPLES = 1000
+
+# The third has `paper`'s recipe and its one CNN, and differs in the sum of words alone.
+FLICKR_RUNS: dict[str, Experiment] = {
+    "linear": EXPERIMENTS["linear"],
+    "paper": EXPERIMENTS["paper"],
+    "regularities-sum": Experiment(
+        "sum of words, rest as `paper`", "paper", ("lite2-flip-grid3",), {"model.text.encoder": "bow"}
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query of the published list on the test photos: from where it starts, and which photos are right."""
+
+    query: Query
+    start: tuple[int, ...]
+    right: np.ndarray  # (n,) bool
+
+
+def asked_of(captions: Sequence[str], owner: np.ndarray, photos: int) -> list[Asked]:
+    """The list's queries on these photos, by the words of all captions of a photo together."""
+    words: list[set[str]] = [set() for _ in range(photos)]
+    for text, i in zip(captions, owner, strict=True):
+        words[i].update(tokenize(text))
+    asked = []
+    for q in QUERIES:
+        kept, removed, added = (np.array([names(w, word) for w in words]) for word in (q.kept, q.removed, q.added))
+        asked.append(Asked(q, tuple(np.flatnonzero(kept & removed & ~added).tolist()), kept & added))
+    return asked
+
+
+def judge_flickr(
+    images: np.ndarray, asked: Sequence[Asked], words: dict[str, np.ndarray]
+) -> dict[str, list[list[float]]]:
+    """method -> for each query of the list, for each photo it starts from: how many percent of the top 4 are right."""
+    index = Index(images, [str(i) for i in range(len(images))])
+    shares: dict[str, list[list[float]]] = {
+        "chance": [[100 * float(a.right.sum()) / (len(images) - 1)] * len(a.start) for a in asked]
+    }
+    for method in METHODS:
+        shares[method] = []
+        for a in asked:
+            minus, plus = [a.query.removed], [a.query.added]
+            queries = np.stack([query_of(images[i], minus, plus, words, method) for i in a.start])
+            found = top_others(index, images, queries, a.start, method == "reranked")
+            shares[method].append((100 * a.right[found].mean(1)).tolist())
+    return shares
+
+
+def flickr8k() -> dict:
+    """The result of the published list for every encoder, mean over seeds, with bootstrap intervals."""
+    dataset = read_dataset(find_data("flickr8k"))
+    split = dataset.split("test")
+    asked = asked_of(split.captions, split.image_of_caption, len(split.images))
+    needed = {w for q in QUERIES for w in (q.removed, q.added)}
+    per_query: dict[str, dict[str, np.ndarray]] = {}  # encoder -> method -> (seeds, queries)
+    for name, experiment in FLICKR_RUNS.items():
+        opened = features_of(experiment)
+        if name not in EXPERIMENTS:
+            train_seeds(name, experiment, dataset, opened, SEEDS)
+        features = opened.take(split.images)
+        judged = []
+        for seed in SEEDS:
+            model = checkpoint.load(Path("runs") / f"{name}-{seed}")
+            judged.append(judge_flickr(model.encode_images(features), asked, embedded(model, needed)))
+            print(name, seed, {m: round(float(np.mean([np.mean(s) for s in v])), 1) for m, v in judged[-1].items()})
+        per_query[name] = {m: np.array([[np.mean(s) for s in j[m]] for j in judged]) for m in judged[0]}
+    categories = {"all": np.arange(len(QUERIES))}
+    for category in dict.fromkeys(q.category for q in QUERIES):
+        categories[category] = np.array([i for i, q in enumerate(QUERIES) if q.category == category])
+    rows = [
+        {
+            "encoder": name,
+            "about": FLICKR_RUNS[name].about,
+            "method": method,
+            "categories": {c: _interval(values[:, which]) for c, which in categories.items()},
+        }
+        for name, methods in per_query.items()
+        for method, values in methods.items()
+    ]
+    ours, theirs = ("linear", "arithmetic"), ("paper", "arithmetic")
+    crossed = ("regularities-sum", "arithmetic")
+    compared = [(ours, theirs), (crossed, theirs), (ours, crossed)]
+    compared += [(own, (own[0], baseline)) for own in (ours, theirs, crossed) for baseline in ("image", "word")]
+    differences = [
+        {"of": list(a), "less": list(b)} | _interval(per_query[a[0]][a[1]] - per_query[b[0]][b[1]]) for a, b in compared
+    ]
+    listed = [
+        q._asdict() | {"photos": len(a.start), "right": int(a.right.sum())}
+        | {name: round(float(per_query[name]["arithmetic"][:, i].mean()), 2) for name in FLICKR_RUNS}
+        for i, (q, a) in enumerate(zip(QUERIES, asked, strict=True))
+    ]  # fmt: skip
+    return {"photos": len(split.images), "rows": rows, "differences": differences, "queries": listed}
+
+
+def _interval(values: np.ndarray, seed: int = 0) -> dict[str, float]:
+    """The mean of (seeds, queries), the sd over seeds, and the 95 % bootstrap interval over the queries of the list."""
+    drawn = np.random.default_rng(seed).integers(0, values.shape[1], (RESAMPLES, values.shape[1]))
+    low, high = np.percentile(values.mean(0)[drawn].mean(1), [2.5, 97.5])
+    by_seed = values.mean(1)
+    sd = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
+    return {"mean": float(values.mean()), "sd": sd, "low": float(low), "high": float(high)}
+
+
+WORK: dict[str, Callable[[], dict]] = {"scenes": scenes, "flickr8k": flickr8k, "figures": figures}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments.regularities", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="+", choices=WORK, metavar="NAME", help=", ".join(WORK))
+    try:
+        for name in parser.parse_args().names:
+            command = f"python -m experiments.regularities {name}"
+            head = {"name": f"regularities-{name}", "command": command, "commit": commit()}
+            checkpoint.write_json(RESULTS / f"regularities-{name}.json", head | WORK[name]())
+    except InputError as error:
+        print(f"experiments.regularities: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,437 @@
+"""From an image to captions: the bank of sentences, bags of concepts, candidates, their score, and how it is tuned."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from scnlm.assemble import references_of
+from scnlm.caption import CaptionConfig, Captioner
+from scnlm.caption_page import Described, caption_page
+from scnlm.concepts import CONTENTS, NEAREST, NEIGHBOURS, Concepts, SentenceBank
+from scnlm.describe import nearest_sentences
+from scnlm.language_model import LanguageModel
+from scnlm.models import LMConfig
+from scnlm.rerank import _STEPS, Candidate, Weights, stopwords, tune, weighted
+from scnlm.structure import StructureBank, TagVocabulary
+from scnlm.trigram import Trigram, estimate
+from vse.errors import InputError
+from vse.model import VSE, VSEConfig
+from vse.text_encoders import TextConfig
+from vse.vocabulary import EOS, EOS_ID, SPECIALS, Vocabulary
+
+DIM = 8
+WORDS = ("a", "ball", "big", "dog", "girl", "house", "is", "on", "red", "runs", "the", "white")
+BANK = [("DET", "NOUN", "VERB", "ADP"), ("DET", "ADJ", "NOUN", "VERB", "ADP"), ("NOUN",) * 4, ("ADJ", "NOUN") * 3]
+FEW = CaptionConfig(candidates=60)
+
+
+def unit(array: np.ndarray) -> np.ndarray:
+    return (array / np.linalg.norm(array, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def unit_vectors(count: int, dim: int = DIM, seed: int = 0) -> np.ndarray:
+    return unit(np.random.default_rng(seed).standard_normal((count, dim)))
+
+
+@pytest.fixture(scope="module")
+def encoder() -> VSE:
+    """Sums of random words, and no image encoder worth the name: images come as points."""
+    torch.manual_seed(0)
+    config = VSEConfig(DIM, text=TextConfig(encoder="bow", word_dim=DIM), init_range=1.0)
+    model = VSE(config, Vocabulary((*SPECIALS, *WORDS)), 3)
+    model.fingerprint = "0123456789abcdef"
+    return model
+
+
+@pytest.fixture(scope="module")
+def lm(encoder) -> LanguageModel:
+    """A language model of random numbers."""
+    made = LanguageModel.make(
+        LMConfig(word_dim=6, num_factors=8, context=3, gate_dim=10, tag_context=2, tag_dim=3), encoder.vocabulary,
+        StructureBank.from_tags(BANK, tag_set="coarse", spacy_model="m"), TagVocabulary.from_tags(BANK, "coarse"),
+        DIM, encoder.fingerprint,
+    )  # fmt: skip
+    draw = torch.Generator().manual_seed(0)
+    for parameter in made.model.eval().parameters():
+        torch.nn.init.uniform_(parameter, -1.0, 1.0, generator=draw)
+    return made
+
+
+@pytest.fixture(scope="module")
+def captioner(encoder, lm, tmp_path_factory) -> Captioner:
+    arpa, draw = tmp_path_factory.mktemp("trigram") / "t.arpa", np.random.default_rng(0)
+    estimate([list(draw.choice(WORDS[2:], 5)) for _ in range(60)], discount_fallback=[0.5, 1.0, 1.5]).write_arpa(arpa)
+    bank, weights = SentenceBank.from_embeddings(unit_vectors(90, seed=2)), Weights(1.0, 0.7, 0.6, 0.02, 0.1, 0.05)
+    return Captioner(encoder, lm, bank, Trigram(arpa), weights)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return unit_vectors(4, seed=1)
+
+
+# --- The bank of sentences -------------------------------------------------------------------------------------------
+
+
+def test_sentences_of_few_directions_keep_their_place():
+    """300 dimensions, of which 40 matter as in a trained space: 128 bytes a sentence lose next to nothing."""
+    draw = np.random.default_rng(0)
+    low = draw.standard_normal((500, 40)) * np.geomspace(1, 0.1, 40) @ draw.standard_normal((40, 300))
+    exact = unit(low + 0.2 * draw.standard_normal((500, 300)) + 1.0)
+    bank = SentenceBank.from_embeddings(exact)
+    assert (bank.codes.dtype, bank.codes.shape, bank.components.shape) == (np.int8, (500, 128), (128, 300))
+    cosines = (bank.embeddings() * exact).sum(1)
+    assert cosines.min() > 0.95 and cosines.mean() > 0.99
+
+
+@pytest.mark.parametrize(("count", "dim"), [(300, 40), (200, 128), (7, 300), (NEAREST, 16)])
+def test_up_to_128_directions_only_rounding_is_lost(count, dim):
+    """Along each component at most half a step, of 254 between the outermost sentences."""
+    exact = unit_vectors(count, dim)
+    bank = SentenceBank.from_embeddings(exact)
+    kept = bank.codes * bank.scale @ bank.components + bank.mean
+    along = (exact - kept) @ bank.components.T
+    assert np.all(np.abs(along) <= 0.5 * bank.scale + 1e-6)
+    assert exact - kept == pytest.approx(along @ bank.components, abs=1e-5)  # nothing is lost beside the components
+    steps = 127 * bank.scale
+    assert steps == pytest.approx(np.abs((exact - bank.mean) @ bank.components.T).max(0), abs=1e-5)
+    assert bank.embeddings() == pytest.approx(unit(kept), abs=1e-6)
+
+
+def test_sentences_that_are_all_the_same():
+    one = unit_vectors(1)
+    bank = SentenceBank.from_embeddings(one.repeat(6, 0))
+    assert bank.embeddings() == pytest.approx(one.repeat(6, 0), abs=1e-6)
+
+
+def test_a_bank_is_read_as_it_was_written(tmp_path):
+    bank = SentenceBank.from_embeddings(unit_vectors(30, 16))
+    bank.save(tmp_path / "bank")
+    again = SentenceBank.load(tmp_path / "bank")
+    assert all(np.array_equal(getattr(again, f.name), getattr(bank, f.name)) for f in dataclasses.fields(bank))
+    assert again.codes.dtype == np.int8 and np.array_equal(again.embeddings(), bank.embeddings())
+    assert [p.name for p in tmp_path.iterdir()] == ["bank"]
+
+
+@pytest.mark.parametrize("count", range(NEAREST))
+def test_fewer_sentences_than_a_bag_has_are_refused(count):
+    with pytest.raises(InputError, match=f"{count} training sentences.* {NEAREST} or more"):
+        SentenceBank.from_embeddings(unit_vectors(count))
+
+
+DAMAGE = {
+    "empty": lambda path: path.write_bytes(b""),
+    "head": lambda path: path.write_bytes(path.read_bytes()[:60]),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "text": lambda path: path.write_text("a bank"),
+    "other": lambda path: save_file({"codes": np.zeros(3, np.float32)}, path),
+    "codes": lambda path: save_file(spoilt(path, codes=lambda x: x[:, :-1]), path),
+    "components": lambda path: save_file(spoilt(path, components=lambda x: x[:, 1:]), path),
+    "few": lambda path: save_file(spoilt(path, codes=lambda x: x[:4]), path),
+}
+
+
+def spoilt(path, **changes):
+    tensors = load_file(path)
+    return tensors | {key: np.ascontiguousarray(change(tensors[key])) for key, change in changes.items()}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_bank_is_refused_in_one_line(damage, tmp_path):
+    path = tmp_path / "bank"
+    SentenceBank.from_embeddings(unit_vectors(30, 16)).save(path)
+    DAMAGE[damage](path)
+    with pytest.raises(InputError, match="scnlm assemble") as error:
+        SentenceBank.load(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+    path.unlink()
+    with pytest.raises(InputError, match=f"{path}: no such file; make it with `scnlm assemble`"):
+        SentenceBank.load(path)
+
+
+# --- Bags of concepts ------------------------------------------------------------------------------------------------
+
+
+def bag(image: np.ndarray, points: np.ndarray, count: int) -> np.ndarray:
+    """The mean of the nearest points, one at a time."""
+    nearest = sorted(range(len(points)), key=lambda i: -float(image @ points[i]))[:count]
+    return unit(sum(points[i] for i in nearest) / len(nearest))
+
+
+def test_contents_are_the_image_and_the_means_of_what_is_near(encoder, captioner, images):
+    made = captioner.concepts.contents(images)
+    points = {"sentences": captioner.bank.embeddings(), "words": encoder.encode_texts(list(WORDS))}
+    assert made.shape == (len(images), 3, DIM) and np.array_equal(made[:, 0], images)
+    for i, image in enumerate(images):
+        for kind, content in zip(CONTENTS[1:], made[i, 1:], strict=True):
+            assert content == pytest.approx(bag(image, points[kind], NEAREST), abs=1e-5)
+    assert np.linalg.norm(made, axis=2) == pytest.approx(1, abs=1e-5)
+    for kinds in (("words",), ("sentences", "image")):
+        expected = made[:, [CONTENTS.index(kind) for kind in kinds]]
+        assert captioner.concepts.contents(images, kinds) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [NEAREST, NEIGHBOURS - 1, NEIGHBOURS, NEIGHBOURS + 30])
+def test_a_caption_is_compared_with_the_mean_of_sixty_or_of_all_there_are(encoder, images, count):
+    bank = SentenceBank.from_embeddings(unit_vectors(count, seed=3))
+    bags = Concepts(encoder, bank).bags(images)
+    expected = [bag(image, bank.embeddings(), NEIGHBOURS) for image in images]
+    assert bags == pytest.approx(np.stack(expected), abs=1e-5) and bags.dtype == np.float32
+    assert (bags.std(0).max() < 1e-6) == (count <= NEIGHBOURS)  # all of them are the same for each image
+
+
+def test_no_images_have_no_contents(captioner):
+    none = np.empty((0, DIM), np.float32)
+    assert captioner.concepts.contents(none).shape == (0, 3, DIM) and captioner.captions(none) == []
+
+
+def test_a_bank_of_another_space_is_refused(encoder):
+    with pytest.raises(InputError, match="a bank of 5 dimensions, the encoder has 8.*scnlm assemble"):
+        Concepts(encoder, SentenceBank.from_embeddings(unit_vectors(20, 5)))
+
+
+# --- Candidates and captions -----------------------------------------------------------------------------------------
+
+
+def same(found: list[Candidate], expected: list[Candidate]) -> None:
+    """The same sentences in the same order, and the same numbers but for rounding."""
+    assert [c.tokens for c in found] == [c.tokens for c in expected]
+    for a, b in zip(found, expected, strict=True):
+        assert (a.content, a.structure, a.draw, a.repeats) == (b.content, b.structure, b.draw, b.repeats)
+        for name in ("decoder", "translation", "concepts", "trigram", "score"):
+            assert getattr(a, name) == pytest.approx(getattr(b, name), abs=1e-4), name
+
+
+def test_captions_are_a_function_of_image_and_seed(captioner, images):
+    first = captioner.captions(images, FEW, seed=3)
+    assert captioner.captions(images, FEW, seed=3) == first
+    others = captioner.captions(images, FEW, seed=4)
+    assert [[c.draw for c in own] for own in others] != [[c.draw for c in own] for own in first]
+    state = torch.random.get_rng_state()
+    drawn = captioner.captions(images, dataclasses.replace(FEW, structured=False), seed=3)
+    assert captioner.captions(images, dataclasses.replace(FEW, structured=False), seed=3) == drawn
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("config", [FEW, dataclasses.replace(FEW, structured=False), dataclasses.replace(FEW, beam=2)])
+def test_an_images_captions_do_not_depend_on_the_others(captioner, images, config):
+    together = captioner.captions(images, config)
+    for i in range(len(images)):
+        same(captioner.captions(images[i : i + 1], config)[0], together[i])
+    for own, expected in zip(captioner.captions(images[::-1], config), together[::-1], strict=True):
+        same(own, expected)
+
+
+@pytest.mark.parametrize("structured", [True, False])
+def test_captions_are_different_sentences_of_words_best_first(captioner, images, structured):
+    config = dataclasses.replace(FEW, structured=structured, contents=CONTENTS)
+    for everything, best in zip(
+        captioner.candidates(images, config), captioner.captions(images, config), strict=True
+    ):
+        assert len({c.tokens for c in everything}) == len(everything) > config.kept == len(best)
+        assert all(c.structure in BANK and len(c.tokens) == len(c.structure) for c in everything)
+        assert {word for c in everything for word in c.tokens} <= set(WORDS)
+        assert {c.content for c in everything} == set(CONTENTS)
+        scores = sorted((by_hand(c, captioner.weights) for c in everything), reverse=True)
+        assert [c.score for c in best] == pytest.approx(scores[: config.kept]) and len(set(scores)) > 3
+        assert {dataclasses.replace(c, score=0.0) for c in best} <= set(everything)
+
+
+def by_hand(c: Candidate, w: Weights) -> float:
+    cosines = (w.translation * c.translation + w.concepts * c.concepts) * w.repetition**c.repeats
+    return cosines + w.trigram * c.trigram + w.length * len(c.tokens) + w.decoder * c.decoder
+
+
+@pytest.mark.parametrize("structured", [True, False])
+def test_every_part_of_a_candidate_is_what_its_name_says(encoder, lm, captioner, images, structured):
+    config = dataclasses.replace(FEW, candidates=25, structured=structured, contents=CONTENTS)
+    contents, bags = captioner.concepts.contents(images), captioner.concepts.bags(images)
+    for i, candidates in enumerate(captioner.candidates(images, config)):
+        for c in candidates:
+            ids, tags = [lm.vocabulary.ids[w] for w in c.tokens] + [EOS_ID], lm.tags.ids([*c.structure, EOS])
+            u = torch.from_numpy(contents[i, CONTENTS.index(c.content)])[None]
+            with torch.inference_mode():
+                log_p = lm.model(torch.tensor([ids]), torch.tensor([tags]), u)[0]
+            assert c.decoder == pytest.approx(log_p[range(len(ids)), ids].sum().item(), abs=1e-4)
+            (point,) = encoder.encode_texts([c.text])
+            assert c.translation == pytest.approx(point @ images[i], abs=0.02)  # bfloat16
+            assert c.concepts == pytest.approx(point @ bags[i], abs=0.02)
+            assert c.trigram == pytest.approx(captioner.trigram.log_prob(c.tokens))
+            words = [w for w in c.tokens if w not in stopwords()]
+            assert c.repeats == sum(w in words[:k] for k, w in enumerate(words))
+
+
+def test_a_candidate_is_numbered_by_its_first_draw_and_told_by_its_most_probable(lm, captioner, images, monkeypatch):
+    """Those with `draw` below n are what the first n draws give: fewer candidates of the same kind."""
+    config, image = dataclasses.replace(FEW, candidates=200), images[:1]
+    real, noise = captioner.decoder.most_probable, np.random.default_rng(0).uniform(-9, -1, 200).astype(np.float32)
+    monkeypatch.setattr(captioner.decoder, "most_probable", lambda *asked: (real(*asked)[0], noise))
+    (candidates,) = captioner.candidates(image, config, seed=5)
+    draw = np.random.default_rng(5)
+    structures = lm.structures.sample(200, draw)
+    content_of = draw.integers(2, size=200)
+    contents = captioner.concepts.contents(image, config.contents)[0]
+    sentences, nats = captioner.decoder.most_probable(contents, content_of, structures)
+    assert nats is noise and len(candidates) < 200  # some came more than once
+    for n in (1, 2, 17, 199, 200):
+        assert {c.tokens for c in candidates if c.draw < n} == {tuple(words) for words in sentences[:n]}
+    for c in candidates:
+        again = [i for i, words in enumerate(sentences) if tuple(words) == c.tokens]
+        best = max(again, key=lambda i: nats[i])
+        assert (c.draw, c.decoder) == (again[0], pytest.approx(nats[best]))
+        assert (c.content, c.structure) == (config.contents[content_of[best]], structures[best])
+
+
+def test_fewer_captions_than_asked_for_where_there_are_no_more(captioner, images):
+    (two,) = captioner.captions(images[:1], dataclasses.replace(FEW, kept=2))
+    (all_,) = captioner.captions(images[:1], dataclasses.replace(FEW, kept=1000))
+    assert all_[:2] == two and len(all_) == len(captioner.candidates(images[:1], FEW)[0])
+    (single,) = captioner.captions(images[:1], dataclasses.replace(FEW, candidates=1))
+    assert len(single) == 1 and single[0].draw == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"candidates": 0}, "1 or more"), ({"beam": 0}, "1 or more"), ({"kept": -1}, "1 or more"),
+        ({"contents": ()}, "expected some of image, sentences, words"), ({"contents": ("image", "dog")}, "dog"),
+        ({"beam": 2, "structured": False}, "expected beam 1"),
+    ],
+)  # fmt: skip
+def test_settings_without_sense_are_refused(wrong, says):
+    with pytest.raises(InputError, match=says):
+        CaptionConfig(**wrong)
+
+
+def test_a_language_model_of_another_encoder_is_refused(encoder, lm, captioner):
+    other = VSE(encoder.config, encoder.vocabulary, 3)
+    other.fingerprint = "fedcba9876543210"
+    with pytest.raises(InputError, match="fedcba9876543210.* 0123456789abcdef"):
+        Captioner(other, lm, captioner.bank, captioner.trigram, captioner.weights)
+    wide = VSE(VSEConfig(DIM + 1, text=TextConfig(word_dim=4, hidden=4)), encoder.vocabulary, 3)
+    with pytest.raises(InputError, match="an encoder of 9 dimensions.* one of 8"):
+        Captioner(wide, lm, captioner.bank, captioner.trigram, captioner.weights)
+
+
+def test_the_nearest_sentence_is_that_of_the_loop(encoder, captioner, images):
+    captions = [" ".join(words) for words in itertools.product(WORDS[:6], WORDS[6:], WORDS[3:5])]
+    points = encoder.encode_texts(captions)
+    expected = [int(np.argmax(points @ image)) for image in images]
+    assert nearest_sentences(captioner, captions, images) == expected
+    filler = [captions[(points @ images[0]).argmin()]] * 5000  # a block of its own
+    assert nearest_sentences(captioner, [*captions, *filler, *captions], images) == expected  # of equals the first
+    assert nearest_sentences(captioner, [*filler, *captions], images) == [5000 + i for i in expected]
+
+
+def test_references_are_an_images_own_captions(dataset):
+    split = dataset.split("dev")
+    references = references_of(split)
+    assert len(references) == 8 and sum(map(len, references)) == len(split.captions)
+    for caption, image in zip(split.captions, split.image_of_caption.tolist(), strict=True):
+        assert caption.split() in references[image]
+
+
+def test_text_on_the_page_is_text(tmp_path):
+    best = Candidate(("a", "<b>", "&"), "image", ("X",), -3.0, translation=0.5, trigram=-7.25, repeats=2, score=1.5)
+    shown = Described(tmp_path / "gone.jpg", (best,), ("people <i>wrote</i>",), "near <u>it</u>")
+    text = caption_page(tmp_path / "page.html", [shown]).read_text()
+    for part in ("a &lt;b&gt; &amp;", "people &lt;i&gt;", "near &lt;u&gt;", "cosine 0.50", "repeats 2", "trigram -7.2"):
+        assert part in text
+    assert "gone.jpg cannot be read" in text
+    bare = caption_page(tmp_path / "page.html", [dataclasses.replace(shown, people=(), nearest=None)]).read_text()
+    assert "What people wrote" not in bare and "Nearest training sentence" not in bare
+
+
+# --- Tuning ----------------------------------------------------------------------------------------------------------
+
+
+def part_rows(*rows: dict) -> np.ndarray:
+    """Parts of candidates by name; those that are not named are 0."""
+    names = ("translation", "concepts", "repeats", "trigram", "words", "decoder")
+    return np.array([[row.get(name, 0.0) for name in names] for row in rows])
+
+
+def random_task(seed: int, images: int = 12, candidates: int = 15) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    draw = np.random.default_rng(seed)
+    table = [
+        np.stack([
+            draw.uniform(-1, 1, candidates), draw.uniform(-1, 1, candidates), draw.integers(0, 3, candidates),
+            draw.uniform(-40, -5, candidates), draw.integers(4, 13, candidates), draw.uniform(-20, 0, candidates),
+        ], 1)
+        for _ in range(images)
+    ]  # fmt: skip
+    return table, [draw.random(candidates) for _ in table]
+
+
+def reached(table, gains, weights) -> float:
+    """The mean gain of the best-scored candidate of each image, of equals the first, one image at a time."""
+    return float(np.mean([g[np.argmax(weighted(t, weights))] for t, g in zip(table, gains, strict=True)]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tuning_finds_weights_that_were_planted(seed):
+    draw = np.random.default_rng(seed)
+    planted = Weights(1.0, **{name: float(draw.choice(values)) for name, values in _STEPS.items()})
+    table, _ = random_task(seed, images=40)
+    gains = [(weighted(own, planted) == weighted(own, planted).max()).astype(float) for own in table]
+    found, gain = tune(table, gains, Weights(), restarts=30)
+    assert gain == reached(table, gains, found) >= 0.9
+
+
+# One image whose best candidate wins only where two weights are high; a single one makes a bad candidate win.
+VALLEY = [part_rows({"translation": 1.0}, {"words": 4, "decoder": 8}, {"words": 6}, {"decoder": 12})]
+WORTH = [np.array([0.5, 1.0, 0.0, 0.0])]
+LOW = Weights(concepts=0.0, trigram=0.0, length=0.0, decoder=0.0)
+
+
+def test_restarts_get_out_of_a_valley():
+    assert tune(VALLEY, WORTH, LOW, restarts=0) == (LOW, 0.5)
+    found, gain = tune(VALLEY, WORTH, LOW)
+    assert gain == 1.0 == reached(VALLEY, WORTH, found) and found.length > 0 and found.decoder > 0
+    fixed, gain = tune(VALLEY, WORTH, LOW, fixed=("length",))
+    assert gain == 0.5 and fixed.length == 0.0
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 2))
+def test_tuning_is_a_function_of_its_seed_and_never_worse_than_the_start(seed, restarts):
+    table, gains = random_task(seed, images=4, candidates=6)
+    found, gain = tune(table, gains, LOW, restarts=restarts, seed=seed)
+    assert (found, gain) == tune(table, gains, LOW, restarts=restarts, seed=seed)
+    assert gain == pytest.approx(reached(table, gains, found), abs=1e-12)
+    assert gain >= reached(table, gains, LOW)
+    assert tune(table, gains, LOW, restarts=restarts + 1, seed=seed)[1] >= gain  # draws one more, after the same
+
+
+def test_the_start_is_kept_where_nothing_is_better_and_what_is_fixed_everywhere():
+    table, _ = random_task(1)
+    start = dataclasses.replace(LOW, length=0.123, translation=1.7)
+    assert tune(table, [np.ones(len(own)) for own in table], start) == (start, 1.0)
+    _, gains = random_task(2)
+    for fixed in itertools.combinations(_STEPS, 2):
+        found, _ = tune(table, gains, start, fixed, restarts=1)
+        assert all(getattr(found, name) == getattr(start, name) for name in (*fixed, "translation"))
+    assert tune(table, gains, start, tuple(_STEPS))[0] == start
+
+
+@pytest.mark.parametrize("gains", itertools.permutations([0.0, 1.0, 3.0]))
+def test_of_equal_scores_the_first_counts(gains):
+    """As in a caption: argsort is stable there."""
+    same_parts = part_rows(*[{"translation": 0.5, "words": 5}] * 3)
+    lone = part_rows({"translation": -0.4, "words": 2})
+    table, worth = [same_parts, lone, same_parts], [np.array(gains), np.array([2.0]), np.array(gains[::-1])]
+    assert tune(table, worth, Weights(), restarts=2)[1] == pytest.approx((gains[0] + 2.0 + gains[2]) / 3)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_weight_that_is_no_number_is_refused(wrong):
+    for name in ("translation", "length", "decoder"):
+        with pytest.raises(InputError, match="finite"):
+            Weights(**{name: wrong})
