@@ -29,7 +29,7 @@ SCENES = {  # name -> words, and of which scenes the pictures are
     ),
     "weather": (
         ("sunny", "rainy", "snowy", "night", "hot", "warm", "cool", "cold", "winter", "summer"),
-        lambda s: s.colour == "red" and s.relation == "alone",
+        lambda s: s.thing in ("car", "boat", "balloon") and s.colour == "red" and s.relation == "alone",
     ),
 }
 FLICKR = {  # name -> words, groups of photos (a word of their captions -> its dots), of which another word is needed

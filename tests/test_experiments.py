@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ import pytest
 from experiments import RESULTS, captions, free_photos, paper, perplexity, ranking, tables
 from experiments.caption_metrics import METRICS
 from scnlm.caption import CaptionConfig, Captioner
-from scnlm.rerank import Weights
+from scnlm.cider import Cider
+from scnlm.rerank import Candidate, Weights, score
 from scnlm.train import LMTrainConfig
-from vse.datasets import read_dataset
+from vse.datasets import Dataset, read_dataset
 from vse.errors import InputError
 from vse.image_features import open_combined
 from vse.photos import read_photo
@@ -25,6 +27,10 @@ from coloured_captions import TINY_LM, works  # noqa: E402
 
 pytest_plugins = ["coloured_shapes", "coloured_captions"]
 
+PARTS = (
+    "full", "no-trigram", "no-translation", "no-bag", "no-decoder", "no-reranking", "oracle", "no-concepts",
+    "candidates-10", "candidates-100", "candidates-5000", "multiplicative",
+)  # fmt: skip
 README = tables.README.read_text(encoding="utf-8")
 
 
@@ -164,13 +170,24 @@ def test_the_speed_table_has_every_measurement():
         assert shown in table, shown
 
 
+@dataclass
+class Small:
+    """What the experiments on the tiny world are given, and the captions that they then measured."""
+
+    dataset: Dataset
+    captioner: Captioner
+    told: list[list[str]]
+
+
 @pytest.fixture
 def small(world, parts, tmp_path, monkeypatch):
     """The caption experiments on the world of coloured shapes, results and runs in tmp_path; metrics are stand-ins."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "results").mkdir()
+    told = []
 
     def metrics(references, said):
+        told.append(said)
         pairs = zip(references, said, strict=True)
         known = [np.mean([word in " ".join(own) for word in caption.split()]) for own, caption in pairs]
         return dict.fromkeys(METRICS, 100 * float(np.mean(known))) | {"meteor": None}
@@ -182,7 +199,7 @@ def small(world, parts, tmp_path, monkeypatch):
         "CaptionConfig": lambda **changes: CaptionConfig(**{"candidates": 60} | changes),
     }.items():  # fmt: skip
         monkeypatch.setattr(captions, name, value)
-    return read_dataset(world.csv)
+    return Small(read_dataset(world.csv), Captioner.load(parts.set), told)
 
 
 def written(tmp_path) -> dict[str, dict]:
@@ -196,29 +213,53 @@ def test_what_each_part_brings_can_be_run(small, world, parts, tmp_path, monkeyp
         out = tmp_path / "runs" / "perplexity-multiplicative-extra"
         other = ("--epochs", 1, "--lm.model", "multiplicative")
         works("train", world.csv, "--encoder", parts.encoder, "--out", out, *TINY_LM, *other)
-    captions.ablations(small)
+
+    def tune(measured, gains, start, fixed):
+        """Every free weight becomes 0.11, so that a weight of 0 was fixed."""
+        assert len(measured) == len(gains) == 2
+        return replace(start, **dict.fromkeys({f.name for f in fields(Weights)} - {*fixed}, 0.11)), 0.0
+
+    monkeypatch.setattr(captions, "tune", tune)
+    captions.ablations(small.dataset)
     rows = {name.removeprefix("captions-part-"): row for name, row in written(tmp_path).items()}
-    assert rows.keys() == {
-        "full", "no-trigram", "no-translation", "no-bag", "no-decoder", "no-reranking", "oracle", "no-concepts",
-        "candidates-10", "candidates-100", "candidates-5000", "multiplicative",
-    }  # fmt: skip
+    told = dict(zip(PARTS, small.told, strict=True))
+    assert rows.keys() == told.keys()
     for row in rows.values():
         assert (row["split"], row["images"], row["commit"]) == ("dev", 2, "abc") and row["command"].endswith(" parts")
         assert row["metrics"]["meteor"] is None and 0 <= row["metrics"]["cider"]["mean"] <= 100
     off = {"no-trigram": ["trigram"], "no-translation": ["translation", "concepts"], "no-bag": ["concepts"],
            "no-decoder": ["decoder"], "no-concepts": ["concepts"]}  # fmt: skip
-    for name, weights in off.items():
-        assert all(rows[name]["weights"][weight] == 0 for weight in weights)
-    assert Weights(**rows["full"]["weights"]) == Captioner.load(parts.set).weights
+    for name, weights in (off | {"multiplicative": []}).items():
+        assert rows[name]["weights"] == asdict(Weights(*[0.11] * 6)) | dict.fromkeys(weights, 0.0)
+    assert Weights(**rows["full"]["weights"]) == small.captioner.weights
+
+    # Each row's captions of the two photos that nothing was tuned on, which are the last of five.
+    dev = small.dataset.split("dev")
+    points, cider = captions.images_of(small.captioner, dev), Cider(captions.references_of(dev))
+    for i in (3, 4):
+        (few,), (many,) = (small.captioner.candidates(points[i : i + 1], CaptionConfig(n)) for n in (60, 5000))
+        worth = cider.scores(i, [c.tokens for c in few])
+        assert told["oracle"][i - 3] == few[int(worth.argmax())].text and worth.max() > worth.min()
+        assert told["no-reranking"][i - 3] == few[0].text
+        for name, pool in {
+            "full": few, "candidates-10": [c for c in many if c.draw < 10], "candidates-5000": many,
+        }.items():  # fmt: skip
+            best = max(pool, key=lambda c: float(score([c], small.captioner.weights)[0]))
+            assert told[name][i - 3] == best.text, name
     assert rows["oracle"]["weights"] is None is rows["no-reranking"]["weights"]
     shown = tables._captions("Dev", (), list(rows.values()))
     assert shown.count("\n") == 2 + len(rows) and all(f"| {row['about']} |" in shown for row in rows.values())
 
 
+def test_the_first_candidates_are_those_of_the_first_draws():
+    pool = [Candidate(("a",), "image", ("X",), -1.0, draw=i) for i in (0, 9, 10, 3)]
+    assert [c.draw for c in captions._first(pool, 10)] == [0, 9, 3]
+
+
 def test_the_final_row_can_be_run(small, world, parts, tmp_path, monkeypatch):
     for seed in captions.SEEDS:
         shutil.copytree(parts.set, tmp_path / "runs" / f"set-{seed}")
-    captions.test(small)
+    captions.test(small.dataset)
     rows = written(tmp_path)
     assert rows.keys() == {"captions-test-pipeline", "captions-test-nearest"}
     assert [row["seed"] for row in rows["captions-test-pipeline"]["rows"]] == list(captions.SEEDS)
@@ -231,17 +272,17 @@ def test_a_set_is_made_once_and_one_that_was_not_finished_is_made_again(small, t
     """train and assemble do the work; a set is taken as it is where weights.json says that all of it is there."""
     calls, folder = [], tmp_path / "runs" / "set-7"
     monkeypatch.setattr(captions, "find_data", lambda name: tmp_path / "nowhere")
-    monkeypatch.setattr(captions, "read_dataset", lambda _: small)
+    monkeypatch.setattr(captions, "read_dataset", lambda _: small.dataset)
     monkeypatch.setattr(captions, "train", lambda *args, **_: calls.append(args[3]))
     monkeypatch.setattr(captions, "assemble", lambda *args, **_: calls.append((args[5], folder.exists())))
     (tmp_path / "runs" / "trigram.arpa").touch()  # made before
     (folder / "scnlm").mkdir(parents=True)
-    assert captions.caption_set(7, small) == folder
+    assert captions.caption_set(7, small.dataset) == folder
     assert calls == [tmp_path / "runs" / "scnlm-7", (folder, False)]
     folder.mkdir()
     calls.clear()
     (folder / "weights.json").write_text("{}")
-    assert captions.caption_set(7, small) == folder and not calls
+    assert captions.caption_set(7, small.dataset) == folder and not calls
 
 
 def test_the_committed_caption_results_are_of_their_experiment():

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coloured_shapes import call, refused, works
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,6 +15,9 @@ from vse.errors import InputError
 from vse.labels import overlaps, place
 from vse.pca import Projection, nearest_in_turns, pca, split_words, umap
 from vse.pca_figure import Panel, draw
+
+pytest.register_assert_rewrite("coloured_shapes")
+from coloured_shapes import TINY, call, colour_cnn_in, refused, works  # noqa: E402
 
 pytest_plugins = ["coloured_shapes"]
 
@@ -169,13 +171,16 @@ def test_a_figure_is_the_same_file_each_time(photos, tmp_path):
     assert "50.0 % of the variance" in text or "<svg" in text
 
 
-def test_thumbnails_are_seen_whole_even_where_all_points_coincide(photos, tmp_path):
-    """Each photo has its own plain colour: all four are on the page, at their share of the largest size."""
-    draw([panel(photos, np.zeros((6, 2)))], tmp_path / "a.png")
+@pytest.mark.parametrize("spread, longest", [(1.0, 72), (0.0, 52)])
+def test_thumbnails_are_seen_whole(photos, tmp_path, spread, longest):
+    """Each photo has its own plain colour: all four are on the page, at their share of the size, also where all points
+    coincide and they have to be small to lie near them."""
+    corners = np.array([[0, 0], [4, 4], [0, 4], [4, 0], [2, 1], [1, 3]])
+    draw([panel(photos, spread * corners)], tmp_path / "a.png")
     pixels = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"), int)
-    for i, (width, height) in enumerate([(72, 48), (24, 72), (72, 72), (72, 72)]):
+    for i, (width, height) in enumerate([(1, 2 / 3), (1 / 3, 1), (1, 1), (1, 1)]):
         seen = (np.abs(pixels - [250, 60 * i, 0]).max(2) <= 3).sum()
-        assert seen == pytest.approx(width * height, rel=0.08)
+        assert seen == pytest.approx(longest**2 * width * height, rel=0.08)
 
 
 def test_dots_stand_for_photos(tmp_path):
@@ -198,8 +203,6 @@ def test_names_that_no_figure_has(photos, tmp_path):
 
 @pytest.fixture(scope="module")
 def colour_run(world, tmp_path_factory) -> Path:
-    from coloured_shapes import TINY, colour_cnn_in
-
     with pytest.MonkeyPatch.context() as patch:
         colour_cnn_in(patch)
         folder = tmp_path_factory.mktemp("pca")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coloured_shapes import call, contents, refused, works
 from PIL import Image
 
 from experiments import regularities as flickr
@@ -22,6 +21,9 @@ from vse.index import Index
 from vse.regularities import analogy, arithmetic, by_mean_distance, check_known, embed_words, nearest
 from vse.scenes import Scene, sample_scenes
 from vse.vocabulary import Vocabulary, tokenize
+
+pytest.register_assert_rewrite("coloured_shapes")
+from coloured_shapes import TINY, call, colour_cnn_in, contents, refused, works  # noqa: E402
 
 pytest_plugins = ["coloured_shapes"]
 
@@ -204,8 +206,6 @@ def test_folders_and_photos_that_cannot_be_used(album, tmp_path):
 def colour_run(world, tmp_path_factory) -> Path:
     """A run whose CNN is ColourNet, so that photos can be encoded."""
     with pytest.MonkeyPatch.context() as patch:
-        from coloured_shapes import TINY, colour_cnn_in
-
         colour_cnn_in(patch)
         folder = tmp_path_factory.mktemp("regularities")
         assert call("features", world.csv, "--out", folder / "f").status == 0
@@ -334,3 +334,20 @@ def test_an_interval_holds_the_mean_and_narrows_with_more_queries():
     assert few["low"] < few["mean"] < few["high"]
     assert many["high"] - many["low"] < few["high"] - few["low"]
     assert flickr._interval(values) == many
+
+
+def test_the_tables_show_the_results_as_they_are():
+    from experiments.regularities_tables import flickr_rows, scene_rows
+
+    judged = {"colour": {"queries": 1234, "chance": {"top1": 0.1, "top4": 0.4}}}
+    judged["colour"] |= {method: {"top1": 10.0 + i, "top4": 50.0} for i, method in enumerate(methods.METHODS)}
+    rows = [{"encoder": e, "about": e, "seed": 0, "gallery": "g", "judged": judged} for e in ("linear", "other")]
+    header, lines = scene_rows({"pictures": {"g": 1000}, "rows": rows}, "g")
+    assert header == ["1,000 pictures", "colour (1,234)"] and lines[0] == ["chance", "0.1 / 0.4"]
+    assert [line[1] for line in lines[1:]] == [f"{top}.0 / 50.0" for top in (10, 11, 12, 13, 12)]
+
+    share = {"all": {"mean": 34.26, "sd": 0.2, "low": 27.1, "high": 42.3}, "weather": {"mean": 19.0}}
+    rows = [{"encoder": "linear", "method": method, "categories": share} for method in ("chance", *methods.METHODS)]
+    header, lines = flickr_rows({"queries": [0] * 61, "rows": rows + rows})
+    assert header[0].startswith("61 queries") and len(lines) == 1 + 2 * len(methods.METHODS)
+    assert lines[3][1:] == ["34.3 [27.1, 42.3]", "19.0"]

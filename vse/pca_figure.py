@@ -21,7 +21,8 @@ from vse.photos import read_photo
 
 FORMATS = (".png", ".pdf", ".svg", ".jpg")
 _DPI, _SIDE, _MARGIN = 100, 720, 0.07  # pixels a panel; the points keep this part of it free at each side
-_THUMBNAIL = 72  # pixels, longest side; shrunk while they do not fit
+_THUMBNAIL = 72  # pixels, longest side; smaller where they are crowded
+_NEAR = 80  # pixels from its point, where that can be had
 _INK, _WORD, _LINE = "#1f2328", "#b42318", "#9aa1ab"
 
 
@@ -115,17 +116,25 @@ def _to_page(points: np.ndarray, page: np.ndarray) -> np.ndarray:
 def _fitting(
     photos: Sequence[Path], points: np.ndarray, word_sizes: np.ndarray, page: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """The thumbnails, as large as they find free places, and the sizes of words and thumbnails."""
-    opened = [read_photo(path, shortest=_THUMBNAIL) for path in photos]
-    for longest in (_THUMBNAIL, 60, 50, 40, 32, 24, 16):
-        sizes = np.array([(p.width, p.height) for p in opened], np.float64).reshape(-1, 2)
-        sizes *= longest / sizes.max(1, initial=1, keepdims=True)
-        together = np.concatenate([word_sizes, sizes])
+    """The thumbnails and the sizes of words and thumbnails: the largest at which each lies near its point.
+
+    Where even small ones have to go further, as for many photos in one point, the smallest that fits.
+    """
+    opened = [read_photo(path, shortest=2 * _THUMBNAIL) for path in photos]
+    proportions = np.array([(p.width, p.height) for p in opened], np.float64).reshape(-1, 2)
+    proportions /= proportions.max(1, initial=0, keepdims=True) if opened else 1
+    fitting = None
+    for longest in (_THUMBNAIL, 60, 52, 44, 36, 28, 20):
+        sizes = np.concatenate([word_sizes, longest * proportions])
         try:
-            place(points[: len(together)], together, page, gap=2.0)
+            centres = place(points[: len(sizes)], sizes, page, gap=2.0)
         except InputError:
             continue
-        # Twice the pixels that are shown, for dense screens and print.
-        pixels = [tuple(np.maximum(1, np.round(2 * size)).astype(int)) for size in sizes]
-        return [np.asarray(p.resize(wh)) for p, wh in zip(opened, pixels, strict=True)], together
-    raise InputError(f"{len(photos)} photos do not fit beside each other; draw fewer: --photos {len(photos) // 2}")
+        fitting = sizes
+        if np.abs(centres - points[: len(sizes)]).max() <= _NEAR:
+            break
+    if fitting is None:
+        raise InputError(f"{len(photos)} photos do not fit beside each other; draw fewer: --photos {len(photos) // 2}")
+    # Twice the pixels that are shown, for dense screens and print.
+    pixels = [tuple(np.maximum(1, np.round(2 * size)).astype(int)) for size in fitting[len(word_sizes) :]]
+    return [np.asarray(p.resize(wh)) for p, wh in zip(opened, pixels, strict=True)], fitting
