@@ -112,7 +112,7 @@ def ablations(dataset: Dataset) -> None:
         _write(f"part-{name}", about, "dev", [evaluate_captions(own, captions)], settings)
 
     full = made(captioner, CaptionConfig(), [*tuned, *held])
-    row("full", "the full pipeline", full)
+    row("full", "the full pipeline", full, captioner.weights, ())
     row("no-trigram", "without the trigram", full, Weights(trigram=0.0), ("trigram",))
     blind = Weights(translation=0.0, concepts=0.0)
     row("no-translation", "without the translation score", full, blind, ("translation", "concepts"))
@@ -122,17 +122,17 @@ def ablations(dataset: Dataset) -> None:
     write("oracle", "oracle: the best of the 1000 by CIDEr", [full[i][0][int(full[i][1].argmax())].text for i in held])
     only = made(captioner, CaptionConfig(contents=("image",)), [*tuned, *held])
     row("no-concepts", "without any bag of concepts", only, Weights(concepts=0.0), ("concepts",))
-    many = made(captioner, CaptionConfig(candidates=5000), held)
-    for count in (10, 100, 5000):
-        pool = {i: ((few := _first(many[i][0], count)), np.empty(len(few))) for i in held}
-        row(f"candidates-{count}", f"{count} candidates", pool)
-    lm = language_model.load(RUNS / "perplexity-multiplicative-extra")
+    lm = language_model.load(RUNS / "perplexity-multiplicative")
     folder = caption_set(0, dataset)
     plain = Captioner(
         vse.load(folder / ENCODER_PART), lm, captioner.bank, Trigram(folder / TRIGRAM), captioner.weights
     )
     drawn = made(plain, CaptionConfig(structured=False), [*tuned, *held])
     row("multiplicative", "multiplicative LM, no structure", drawn, captioner.weights, ())
+    many = made(captioner, CaptionConfig(candidates=5000), held)
+    for count in (10, 100, 5000):
+        pool = {i: ((few := _first(many[i][0], count)), np.empty(len(few))) for i in held}
+        row(f"candidates-{count}", f"{count} candidates", pool)
 
 
 def _first(candidates: list[Candidate], count: int) -> list[Candidate]:
