@@ -19,9 +19,9 @@ demo: install
 	$(BIN)/vse evaluate demo/run scenes --features demo/features --json demo/row.json
 	$(BIN)/vse page demo/run scenes --features demo/features --out demo/index.html
 	$(BIN)/scnlm trigram scenes --out demo/trigram.arpa --discount-fallback
-	$(BIN)/scnlm train scenes --encoder demo/run --out demo/scnlm --epochs 15 --resume
+	$(BIN)/scnlm train scenes --encoder demo/run --out demo/scnlm --epochs 8 --resume
 	rm -rf demo/set
-	$(BIN)/scnlm assemble scenes --features demo/features --encoder demo/run --decoder demo/scnlm --trigram demo/trigram.arpa --out demo/set
+	$(BIN)/scnlm assemble scenes --features demo/features --encoder demo/run --decoder demo/scnlm --trigram demo/trigram.arpa --out demo/set --dev-images 40
 	$(BIN)/scnlm caption demo/set data/scenes/images/00[0-9]0*.jpg --data scenes --html demo/captions.html
 	$(BIN)/scnlm caption $$($(BIN)/python -m experiments.free_photos) --html demo/photos.html
 	@echo 'Open demo/index.html. Then try: $(BIN)/vse search demo/run --images data/scenes/images "a red car in the snow"'
