@@ -50,8 +50,8 @@ def _rsum(row: paper.Printed) -> str:
     return f"{sum(row.i2t[:3]) + sum(row.t2i[:3]):.1f}"
 
 
-def _ours(result: dict, way: str, split: str = "test") -> str:
-    values = [result[f"{split}_{way}_{key}"]["mean"] for key in _COLUMNS]
+def _ours(result: dict, way: str) -> str:
+    values = [result[f"test_{way}_{key}"]["mean"] for key in _COLUMNS]
     return " / ".join(f"{value:.1f}" for value in values)
 
 
@@ -66,16 +66,20 @@ def _table1(split: str, rows: tuple[paper.Printed, ...], ours: list[str]) -> str
 def _seed(result: dict, seed: int) -> str:
     """The test row of one seed, as `vse evaluate` prints it."""
     row = next(row["test"] for row in result["rows"] if row["seed"] == seed)
-    cells = [" / ".join(f"{row[way][key]:.1f}" for key in _COLUMNS) for way in ("i2t", "t2i")]
-    return markdown(["Flickr8K test", "i2t", "t2i", "rsum"], [["models/flickr8k/vse", *cells, f"{row['rsum']:.1f}"]])
+    return markdown(["Flickr8K test", "i2t", "t2i", "rsum"], [["models/flickr8k/vse", *_cells(row)]])
 
 
-def _dev_table(rows: list[dict]) -> str:
-    lines = []
-    for r in rows:
-        seeds = str(len(r["rows"])) if not r["members"] else f"{r['rows'][0]['models']} models"
-        lines.append([r["about"], _ours(r, "i2t", "dev"), _ours(r, "t2i", "dev"), _number(r["dev_rsum"]), seeds])
-    return markdown(["Flickr8K dev", "i2t", "t2i", "rsum", "seeds"], lines)
+def _cells(row: dict) -> list[str]:
+    """Both directions and the rsum of one seed's row."""
+    ways = [" / ".join(f"{row[way][key]:.1f}" for key in _COLUMNS) for way in ("i2t", "t2i")]
+    return [*ways, f"{row['rsum']:.1f}"]
+
+
+def _ablations(best: dict, ablations: list[dict]) -> str:
+    """Dev rows of one seed each, the best first; `best` itself among them."""
+    rows = [(r["about"], r["rows"][0]["dev"]) for r in ablations] + [("**best**", best["rows"][0]["dev"])]
+    lines = [[about, *_cells(row)] for about, row in sorted(rows, key=lambda pair: -pair[1]["rsum"])]
+    return markdown(["Flickr8K dev", "i2t", "t2i", "rsum"], lines)
 
 
 def _perplexity(rows: list[dict]) -> str:
@@ -184,7 +188,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "flickr30k-subset": lambda: _table1(
         "Flickr30K subset, test", (), ["flickr30k-paper", "flickr30k-linear", "flickr30k-best"]
     ),
-    "ablations": lambda: _dev_table(sorted(results("ablation-"), key=lambda r: -r["dev_rsum"]["mean"])),
+    "ablations": lambda: _ablations(result("best"), results("ablation-")),
     "perplexity": lambda: _perplexity(results("perplexity-")),
     "captions": lambda: _captions("Flickr8K test", paper.CAPTIONS, results("captions-test-")),
     "parts": lambda: _captions(
