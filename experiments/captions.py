@@ -18,6 +18,7 @@ from tqdm import tqdm
 import vse
 from experiments import RESULTS, find_data
 from experiments.caption_metrics import evaluate_captions
+from experiments.per_image import save_texts
 from experiments.perplexity import ENCODER, EXTRA
 from experiments.ranking import EXPERIMENTS, commit, features_of
 from scnlm import language_model
@@ -36,8 +37,8 @@ from vse.errors import InputError
 from vse.vocabulary import tokenize
 
 SEEDS = (0, 1, 2)
-TUNED = 300  # dev images that the weights of a set are tuned on
-PARTS_TUNED, HELD_OUT = 150, 120  # `parts` tunes each row on the first of these, and measures on those after TUNED
+TUNED = 400  # dev images that weights are tuned on
+HELD_OUT = 200  # dev images after those, on which `parts` measures
 RUNS = Path("runs")
 
 
@@ -70,15 +71,17 @@ def test(dataset: Dataset) -> None:
     """The final row: five references, 1000 images, mean and sd over seeds."""
     split = dataset.split("test")
     references = [[" ".join(t) for t in own] for own in references_of(split)]
-    rows = []
+    rows, kept = [], []
     for seed in SEEDS:
         captioner = Captioner.load(caption_set(seed, dataset))
         images = images_of(captioner, split)
         bar = tqdm(range(len(images)), desc=f"captions, seed {seed}", unit="image", disable=None)
         best = [captioner.captions(images[i : i + 1], seed=seed)[0][0].text for i in bar]
         rows.append({"seed": seed} | evaluate_captions(references, best))
+        kept.append({"seed": seed, "captions": best})
         print(rows[-1], flush=True)
     _write("test-pipeline", "SC-NLM, the full pipeline", "test", rows)
+    save_texts("captions-test-pipeline", "test", split.images, kept)
     own = dataset.split("train").captions
     nearest = [" ".join(tokenize(own[i])) for i in nearest_sentences(captioner, own, images)]
     _write("test-nearest", "nearest training sentence", "test", [evaluate_captions(references, nearest)])
@@ -89,7 +92,7 @@ def ablations(dataset: Dataset) -> None:
     split, captioner = dataset.split("dev"), Captioner.load(caption_set(0, dataset))
     references = references_of(split)
     cider, images = Cider(references), images_of(captioner, split)[: TUNED + HELD_OUT]
-    tuned, held = range(PARTS_TUNED), range(TUNED, TUNED + HELD_OUT)
+    tuned, held = range(TUNED), range(TUNED, TUNED + HELD_OUT)
 
     def made(captioner: Captioner, config: CaptionConfig, asked: Sequence[int]) -> dict[int, tuple[list, np.ndarray]]:
         found = {}
@@ -98,11 +101,11 @@ def ablations(dataset: Dataset) -> None:
             found[i] = candidates, cider.scores(i, [c.tokens for c in candidates])
         return found
 
-    def row(name: str, about: str, pool: dict, start: Weights = captioner.weights, fixed: Sequence[str] | None = None):
-        """Tunes the weights that are not in `fixed` (None: keeps all) and writes the row of the held-out images."""
-        weights = start
-        if fixed is not None:
-            weights = tune(*zip(*((parts(pool[i][0]), pool[i][1]) for i in tuned), strict=True), start, fixed)[0]
+    def row(name: str, about: str, pool: dict, without: Sequence[str] | None = ()):
+        """Tunes the weights that are not left out (None: takes those of the set), writes the held-out images' row."""
+        weights = captioner.weights
+        if without is not None:
+            weights = tune(*zip(*((parts(pool[i][0]), pool[i][1]) for i in tuned), strict=True), without)[0]
         best = [pool[i][0][int(np.argmax(weighted(parts(pool[i][0]), weights)))].text for i in held]
         write(name, about, best, weights)
 
@@ -110,29 +113,31 @@ def ablations(dataset: Dataset) -> None:
         own = [[" ".join(t) for t in references[i]] for i in held]
         settings = dataclasses.asdict(weights) if weights else None
         _write(f"part-{name}", about, "dev", [evaluate_captions(own, captions)], settings)
+        names = [split.images[i] for i in held]
+        save_texts(f"captions-part-{name}", "dev", names, [{"seed": 0, "captions": captions}])
 
     full = made(captioner, CaptionConfig(), [*tuned, *held])
-    row("full", "the full pipeline", full, captioner.weights, ())
-    row("no-trigram", "without the trigram", full, Weights(trigram=0.0), ("trigram",))
-    blind = Weights(translation=0.0, concepts=0.0)
-    row("no-translation", "without the translation score", full, blind, ("translation", "concepts"))
-    row("no-bag", "without the cosine to the bag of concepts", full, Weights(concepts=0.0), ("concepts",))
-    row("no-decoder", "without the decoder's own log P", full, Weights(decoder=0.0), ("decoder",))
+    row("full", "the full pipeline", full)
+    row("no-trigram", "without the trigram", full, ("trigram",))
+    row("no-translation", "without the translation score", full, ("translation", "concepts"))
+    row("no-bag", "without the cosine to the bag of concepts", full, ("concepts",))
+    row("no-decoder", "without the decoder's own log P", full, ("decoder", "structure"))
+    row("no-structure", "without the structure's log P", full, ("structure",))
     write("no-reranking", "without reranking: one sampled candidate", [_first(full[i][0], 1)[0].text for i in held])
     write("oracle", "oracle: the best of the 1000 by CIDEr", [full[i][0][int(full[i][1].argmax())].text for i in held])
     only = made(captioner, CaptionConfig(contents=("image",)), [*tuned, *held])
-    row("no-concepts", "without any bag of concepts", only, Weights(concepts=0.0), ("concepts",))
+    row("no-concepts", "without any bag of concepts", only, ("concepts",))
     lm = language_model.load(RUNS / "perplexity-multiplicative")
     folder = caption_set(0, dataset)
     plain = Captioner(
         vse.load(folder / ENCODER_PART), lm, captioner.bank, Trigram(folder / TRIGRAM), captioner.weights
     )
     drawn = made(plain, CaptionConfig(structured=False), [*tuned, *held])
-    row("multiplicative", "multiplicative LM, no structure", drawn, captioner.weights, ())
+    row("multiplicative", "multiplicative LM, no structure", drawn, ("structure",))
     many = made(captioner, CaptionConfig(candidates=5000), held)
     for count in (10, 100, 5000):
         pool = {i: ((few := _first(many[i][0], count)), np.empty(len(few))) for i in held}
-        row(f"candidates-{count}", f"{count} candidates", pool)
+        row(f"candidates-{count}", f"{count} candidates", pool, None)
 
 
 def _first(candidates: list[Candidate], count: int) -> list[Candidate]:

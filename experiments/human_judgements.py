@@ -28,12 +28,16 @@ from vse.vocabulary import tokenize
 
 METRICS = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor": "METEOR", "cider": "CIDEr"}
 COSINES = {name: f"cosine: {EXPERIMENTS[name].about}" for name in ("paper", "linear", "best", "ensemble")}
-# The score of captions by `best`, without the decoder's log P, which needs a structure; weights tuned on dev by CIDEr.
-# `concepts` leaves out what only says how fluent a caption is: people judged whether it describes the photo.
+# The score of captions by `best`, without the decoder's log P, which needs a structure; fixed weights, near those that
+# dev gives. `concepts` leaves out what only says how fluent a caption is: people judged whether it describes the photo.
+_FIXED = Weights(
+    translation=1.0, concepts=1.0, repetition=0.95, trigram=0.008, length=0.04, decoder=0.0, structure=0.0
+)
+_COSINES = dataclasses.replace(_FIXED, trigram=0.0, length=0.0, repetition=1.0)
 SCORES = {
-    "concepts": ("cosine to photo and bag of concepts", Weights(trigram=0.0, length=0.0, decoder=0.0, repetition=1.0)),
-    "trigram": ("caption score: cosine, trigram, length", Weights(concepts=0.0, decoder=0.0)),
-    "score": ("caption score: cosine, bag of concepts, trigram, length", Weights(decoder=0.0)),
+    "concepts": ("cosine to photo and bag of concepts", _COSINES),
+    "trigram": ("caption score: cosine, trigram, length", dataclasses.replace(_FIXED, concepts=0.0)),
+    "score": ("caption score: cosine, bag of concepts, trigram, length", _FIXED),
 }
 # The harmonic mean of the cosines to the photo and to the nearest reference, as RefCLIPScore.
 REFERENCED = {"ensemble-references": "cosine of the ensemble, with references"}
@@ -60,7 +64,7 @@ def referenced(judged: Judged, scorer: Scorer) -> Scores:
 
 
 def score_parts(judged: Judged, scorer: Scorer, training: tuple[str, ...], trigram: Trigram) -> Scores:
-    """The parts of the score of captions (rerank.weighted) of each pair, 0 for the decoder's."""
+    """The parts of the score of captions (rerank.weighted) of each pair, 0 for the decoder's and the structure's."""
     encoder = scorer.models[0]
     bank = SentenceBank.from_embeddings(encoder.encode_texts(training))
     images, texts = scorer.images(judged.photos), scorer.texts(judged.texts).T
@@ -71,7 +75,7 @@ def score_parts(judged: Judged, scorer: Scorer, training: tuple[str, ...], trigr
     for name in judged.lists:
         photo, caption = judged.pairs(name)
         cosines = (images @ texts)[photo, caption], (bags @ texts)[photo, caption]
-        found[name] = np.stack([*cosines, *of_text[:, caption], np.zeros(len(photo))], 1)
+        found[name] = np.stack([*cosines, *of_text[:, caption], *np.zeros((2, len(photo)))], 1)
     return found
 
 

@@ -192,7 +192,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "perplexity": lambda: _perplexity(results("perplexity-")),
     "captions": lambda: _captions("Flickr8K test", paper.CAPTIONS, results("captions-test-")),
     "parts": lambda: _captions(
-        "Flickr8K dev, 120 images", (), sorted(results("captions-part-"), key=lambda r: -r["metrics"]["cider"]["mean"])
+        "Flickr8K dev, 200 images", (), sorted(results("captions-part-"), key=lambda r: -r["metrics"]["cider"]["mean"])
     ),
     "human": lambda: _human({r["name"]: r for r in results("human-")}),
     "compare": lambda: _compared(results("compare-")),

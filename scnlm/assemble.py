@@ -98,7 +98,7 @@ def tune_weights(
         (candidates,) = captioner.candidates(point[None], config, seed)
         measured.append(parts(candidates))
         gains.append(cider.scores(i, [c.tokens for c in candidates]))
-    return tune(measured, gains, Weights())
+    return tune(measured, gains)
 
 
 def references_of(split: Dataset) -> list[list[list[str]]]:

@@ -96,13 +96,15 @@ class Captioner:
         content_of = draw.integers(len(contents), size=config.candidates)
         words = None if config.structured else torch.Generator().manual_seed(seed)
         sentences, nats = self.decoder.most_probable(contents, content_of, structures, config.beam, words)
-        best: dict[tuple[str, ...], Candidate] = {}  # of equal sentences the most probable
+        shares = self.lm.structures.log_shares
+        best: dict[tuple[str, ...], Candidate] = {}  # of equal sentences the most probable with its structure
         for i, (words, content, structure) in enumerate(zip(sentences, content_of, structures, strict=True)):
-            tokens = tuple(words)
-            first = best[tokens].draw if tokens in best else i
-            if tokens not in best or best[tokens].decoder < nats[i]:
-                own = config.contents[content], tuple(structure), float(nats[i])
-                best[tokens] = Candidate(tokens, *own, draw=first)
+            tokens, joint = tuple(words), float(nats[i]) + shares[structure]
+            known = best.get(tokens)
+            if known is None or known.decoder + known.log_share < joint:
+                own = config.contents[content], structure, float(nats[i])
+                first = i if known is None else known.draw
+                best[tokens] = Candidate(tokens, *own, draw=first, log_share=shares[structure])
         return measure(list(best.values()), image, bag, self.encoder, self.trigram)
 
 

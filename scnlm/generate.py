@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import pad
 
 from scnlm.language_model import LanguageModel
 from scnlm.models import NO_TAG, SCNLM, MultiplicativeLM
@@ -21,7 +20,11 @@ _AT_ONCE = 4096  # candidates times beam width; bounds memory: as many rows of t
 
 
 class Decoder:
-    """MAP decoding of one language model: every candidate is a content vector and a structure."""
+    """MAP decoding of one language model: every candidate is a content vector and a structure.
+
+    What is found for the words before t depends on the content and on the tags up to t - 1 + k alone. So candidates of
+    one content are the leaves of a tree of tags, and while they share a node they are searched once.
+    """
 
     @torch.inference_mode()
     def __init__(self, lm: LanguageModel):
@@ -34,6 +37,9 @@ class Decoder:
             tables = tables @ model.W_fk.T
         self.tables = tables.contiguous()  # (n - 1, v, f), the nearest place first
         self.out = model.R.T.contiguous()  # (f, v)
+        self.ahead = model.config.tag_context if isinstance(model, SCNLM) else 0
+        if isinstance(model, SCNLM):
+            self.places = model.t @ model.T  # (k + 1, tags, g): T_i t_i of every tag
 
     @torch.inference_mode()
     def most_probable(
@@ -54,80 +60,89 @@ class Decoder:
         lengths = np.array([len(s) for s in structures])
         order = np.argsort(-lengths, kind="stable")  # the longest first: who still has words is a prefix
         sentences, nats = [[] for _ in structures], np.empty(len(structures), np.float32)
-        content = torch.from_numpy(np.ascontiguousarray(u, np.float32)).to(self.device)
+        content = self._content(torch.from_numpy(np.ascontiguousarray(u, np.float32)).to(self.device))
         step = max(1, _AT_ONCE // beam)
         for rows in (order[i : i + step] for i in range(0, len(order), step)):
-            tags = [self.lm.tags.ids([*structures[i], EOS]) for i in rows]
-            longest = len(tags[0])
-            padded = torch.tensor([t + [NO_TAG] * (longest - len(t)) for t in tags], device=self.device)
-            gates = self._gates(content, torch.from_numpy(content_of[rows]).to(self.device), padded)
-            words, scores = self._search(gates, torch.from_numpy(lengths[rows]).to(self.device), beam, draw)
-            for row, ids, length in zip(rows, words.tolist(), lengths[rows], strict=True):
-                sentences[row] = [self.lm.vocabulary.tokens[i] for i in ids[:length]]
-            nats[rows] = scores.cpu().numpy()
+            tags = np.full((len(rows), lengths[rows[0]] + 1 + self.ahead), NO_TAG)
+            for own, i in zip(tags, rows, strict=True):
+                if isinstance(self.model, SCNLM):  # to the others all structures of a length are the same
+                    own[: lengths[i] + 1] = self.lm.tags.ids([*structures[i], EOS])
+            given = (torch.from_numpy(array[rows]).to(self.device) for array in (content_of, lengths))
+            found = self._search(content, *given, torch.from_numpy(tags).to(self.device), beam, draw)
+            for row, (ids, score) in zip(rows, found, strict=True):
+                sentences[row], nats[row] = [self.lm.vocabulary.tokens[i] for i in ids], score
         return sentences, nats
 
-    def _gates(self, content: Tensor, content_of: Tensor, tags: Tensor) -> Float[Tensor, "c t f"]:
-        """W_fu u_hat at every position of every candidate; ones where nothing is gated."""
-        model = self.model
-        if isinstance(model, SCNLM):
-            k = model.config.tag_context
-            places = model.t @ model.T  # (k + 1, tags, g): T_i t_i of every tag
-            window = pad(tags, (0, k), value=NO_TAG)
-            u_hat = (content @ model.T_u.T + model.b_u)[content_of][:, None]
-            for i in range(k + 1):
-                u_hat = u_hat + places[i][window[:, i : i + tags.shape[1]]]
-            return torch.relu_(u_hat) @ model.W_fu.T
-        if isinstance(model, MultiplicativeLM):
-            return model.gate(tags, content[content_of]).expand(-1, tags.shape[1], -1)
-        return torch.ones(*tags.shape, len(self.out), device=self.device)
-
     def _search(
-        self, gates: Tensor, lengths: Tensor, beam: int, draw: torch.Generator | None
-    ) -> tuple[Int[Tensor, "c t"], Float[Tensor, " c"]]:
-        """Beam search of all candidates side by side; they come sorted, the longest first."""
-        c, longest, n = len(gates), int(lengths[0]), len(self.tables)
-        # Column j of `words` is position j - n: <s> stands before the first word.
-        words = torch.full((c, beam, n + longest), BOS_ID, device=self.device)
-        scores = torch.full((c, beam), -torch.inf, device=self.device)
-        scores[:, 0] = 0.0
-        for t in range(longest):
-            live = int((lengths > t).sum())
-            logits = self._logits(words[:live], gates[:live], t)
-            total = logits.logsumexp(-1)
-            allowed = logits[..., len(SPECIALS) :]  # no <unk>, and the end is where the structure ends
-            if beam == 1:
-                if draw is not None:
-                    noise = torch.rand(allowed.shape, generator=draw).to(self.device)
-                    chosen = (allowed - (-noise.log()).log()).argmax(-1, keepdim=True)  # Gumbel: a draw of the softmax
-                    best = allowed.gather(-1, chosen)
-                else:
-                    best, chosen = allowed.max(-1, keepdim=True)
-                scores[:live] += best[..., 0] - total
-                words[:live, :, n + t] = chosen[..., 0] + len(SPECIALS)
-                continue
-            best, chosen = (allowed - total[..., None]).topk(min(beam, allowed.shape[2]))  # no other can be among them
-            scores[:live], place = (scores[:live, :, None] + best).flatten(1).topk(beam)
-            parent = place // best.shape[2]
-            words[:live] = words[:live].gather(1, parent[:, :, None].expand(-1, -1, words.shape[2]))
-            words[:live, :, n + t] = chosen.flatten(1).gather(1, place) + len(SPECIALS)
-        score, first = (scores + self._ends(words, gates, lengths)).max(1)
-        return words[torch.arange(c, device=self.device), first, n:], score
+        self, content: Tensor, content_of: Tensor, lengths: Tensor, tags: Tensor, beam: int, draw
+    ) -> list[tuple[list[int], float]]:
+        """(word ids, nats) of each candidate; they come sorted, the longest first.
 
-    def _logits(self, words: Tensor, gates: Tensor, t: int) -> Float[Tensor, "c w v"]:
-        """Logits of the word at position t."""
-        last = len(self.tables) + t - 1  # the column of the word before
-        state = self.tables[0][words[:, :, last]]
-        for i in range(1, len(self.tables)):
-            state += self.tables[i][words[:, :, last - i]]
-        state *= gates[:, t, None]
-        return torch.addmm(self.model.b, state.flatten(0, 1), self.out).view(*words.shape[:2], -1)
+        A node of the tree has its content and w hypotheses, 1 to `beam`: their scores and words, <s> before the first.
+        """
+        node, scores = content_of, torch.zeros(len(content), 1, device=self.device)  # one node a content
+        words = torch.full((len(content), 1, len(self.tables)), BOS_ID, device=self.device)
+        for i in range(self.ahead):  # tags that are seen before their word's turn
+            node, parent = _branch(node, tags[:, i])
+            content, words, scores = content[parent], words[parent], scores[parent]
+        found = []
+        for t in range(int(lengths[0]) + 1):
+            live, longer = int((lengths >= t).sum()), int((lengths > t).sum())
+            window = tags[:live, t : t + self.ahead + 1]
+            node, parent = _branch(node[:live], window[:, -1], alone=draw is not None)
+            content, words, scores = content[parent], words[parent], scores[parent]
+            log_p = self._log_p(content, window[_one_of_each(node, len(parent))], words)
+            ended, place = (scores + log_p[..., EOS_ID])[node[longer:]].max(1)
+            own = words[node[longer:], place, len(self.tables) :]
+            found = [*zip(own.tolist(), ended.tolist(), strict=True), *found]
+            best, chosen = _top(log_p[..., len(SPECIALS) :], beam, draw)  # no <unk>; where it ends the structure says
+            joint = (scores[..., None] + best).flatten(1)
+            scores, place = _top(joint, beam)
+            words = words.gather(1, (place // best.shape[2])[..., None].expand(-1, -1, words.shape[2]))
+            words = torch.cat([words, chosen.flatten(1).gather(1, place)[..., None] + len(SPECIALS)], 2)
+        return found
 
-    def _ends(self, words: Tensor, gates: Tensor, lengths: Tensor) -> Float[Tensor, "c w"]:
-        """log P(end of sentence) behind the last word of every hypothesis."""
-        out = torch.empty(words.shape[:2], device=self.device)
-        for length in lengths.unique().tolist():
-            own = lengths == length
-            logits = self._logits(words[own], gates[own], length)
-            out[own] = logits[..., EOS_ID] - logits.logsumexp(-1)
-        return out
+    def _content(self, u: Tensor) -> Float[Tensor, "m g"]:
+        """What a content vector adds to what gates the factors."""
+        if isinstance(self.model, SCNLM):
+            return u @ self.model.T_u.T + self.model.b_u
+        if isinstance(self.model, MultiplicativeLM):
+            return u @ self.model.W_fu.T
+        return torch.ones(len(u), 1, device=self.device)
+
+    def _log_p(self, content: Tensor, window: Tensor, words: Tensor) -> Float[Tensor, "nodes w v"]:
+        """log P of the next word of every hypothesis."""
+        gate = content
+        if isinstance(self.model, SCNLM):
+            u_hat = content + sum(place[tag] for place, tag in zip(self.places, window.T, strict=True))
+            gate = u_hat.relu_() @ self.model.W_fu.T
+        state = sum(table[words[:, :, -1 - i]] for i, table in enumerate(self.tables)) * gate[:, None]
+        logits = torch.addmm(self.model.b, state.flatten(0, 1), self.out)
+        return logits.log_softmax(-1).view(*words.shape[:2], -1)
+
+
+def _branch(node: Tensor, tag: Tensor, alone: bool = False) -> tuple[Int[Tensor, " c"], Int[Tensor, " nodes"]]:
+    """(the child node of each candidate, the parent of each child): nodes branch by tag, or each candidate `alone`."""
+    if alone:
+        return torch.arange(len(node), device=node.device), node
+    base = int(tag.max()) + 1
+    children, child = (node * base + tag).unique(return_inverse=True)
+    return child, children // base
+
+
+def _one_of_each(node: Tensor, count: int) -> Int[Tensor, " nodes"]:
+    """For each node a candidate that is there."""
+    return torch.empty(count, dtype=torch.long, device=node.device).scatter_(
+        0, node, torch.arange(len(node), device=node.device)
+    )
+
+
+def _top(log_p: Tensor, width: int, draw: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    """(values, places) of the `width` highest of the last axis, of all where there are fewer; or one that is drawn."""
+    if draw is not None:
+        noise = torch.rand(log_p.shape, generator=draw).to(log_p.device)
+        place = (log_p - (-noise.log()).log()).argmax(-1, keepdim=True)  # Gumbel: a draw of the softmax
+        return log_p.gather(-1, place), place
+    if width > 1:
+        return log_p.topk(min(width, log_p.shape[-1]))
+    return log_p.max(-1, keepdim=True)

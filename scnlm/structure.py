@@ -3,6 +3,7 @@
 The structures of supplement 5.2, step 2. Tags come from `scnlm.tags`; nothing here knows words or spaCy.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,11 @@ class StructureBank:
     def total(self) -> int:
         """The number of sentences that the bank was made of."""
         return sum(self.counts)
+
+    @cached_property
+    def log_shares(self) -> dict[tuple[str, ...], float]:
+        """log P(structure): how much of the bank each sequence is, in nats."""
+        return {s: math.log(n / self.total) for s, n in zip(self.sequences, self.counts, strict=True)}
 
     def sample(self, n: int, generator: np.random.Generator) -> list[tuple[str, ...]]:
         """`n` sequences drawn independently, each with its relative frequency as probability."""

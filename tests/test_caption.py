@@ -7,8 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from scnlm.assemble import references_of
@@ -18,7 +16,7 @@ from scnlm.concepts import CONTENTS, NEAREST, NEIGHBOURS, Concepts, SentenceBank
 from scnlm.describe import nearest_sentences
 from scnlm.language_model import LanguageModel
 from scnlm.models import LMConfig
-from scnlm.rerank import _STEPS, Candidate, Weights, stopwords, tune, weighted
+from scnlm.rerank import Candidate, Weights, stopwords
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.trigram import Trigram, estimate
 from vse.errors import InputError
@@ -68,7 +66,8 @@ def lm(encoder) -> LanguageModel:
 def captioner(encoder, lm, tmp_path_factory) -> Captioner:
     arpa, draw = tmp_path_factory.mktemp("trigram") / "t.arpa", np.random.default_rng(0)
     estimate([list(draw.choice(WORDS[2:], 5)) for _ in range(60)], discount_fallback=[0.5, 1.0, 1.5]).write_arpa(arpa)
-    bank, weights = SentenceBank.from_embeddings(unit_vectors(90, seed=2)), Weights(1.0, 0.7, 0.6, 0.02, 0.1, 0.05)
+    bank = SentenceBank.from_embeddings(unit_vectors(90, seed=2))
+    weights = Weights(1.0, 0.7, 0.6, 0.02, 0.1, 0.05, 0.03)
     return Captioner(encoder, lm, bank, Trigram(arpa), weights)
 
 
@@ -246,7 +245,8 @@ def test_captions_are_different_sentences_of_words_best_first(captioner, images,
 
 def by_hand(c: Candidate, w: Weights) -> float:
     cosines = (w.translation * c.translation + w.concepts * c.concepts) * w.repetition**c.repeats
-    return cosines + w.trigram * c.trigram + w.length * len(c.tokens) + w.decoder * c.decoder
+    fluent = w.trigram * c.trigram + w.length * len(c.tokens)
+    return cosines + fluent + w.decoder * c.decoder + w.structure * c.log_share
 
 
 @pytest.mark.parametrize("structured", [True, False])
@@ -264,6 +264,8 @@ def test_every_part_of_a_candidate_is_what_its_name_says(encoder, lm, captioner,
             assert c.translation == pytest.approx(point @ images[i], abs=0.02)  # bfloat16
             assert c.concepts == pytest.approx(point @ bags[i], abs=0.02)
             assert c.trigram == pytest.approx(captioner.trigram.log_prob(c.tokens))
+            of_bank = dict(zip(lm.structures.sequences, lm.structures.counts, strict=True))
+            assert c.log_share == pytest.approx(math.log(of_bank[c.structure] / sum(of_bank.values())))
             words = [w for w in c.tokens if w not in stopwords()]
             assert c.repeats == sum(w in words[:k] for k, w in enumerate(words))
 
@@ -284,7 +286,7 @@ def test_a_candidate_is_numbered_by_its_first_draw_and_told_by_its_most_probable
         assert {c.tokens for c in candidates if c.draw < n} == {tuple(words) for words in sentences[:n]}
     for c in candidates:
         again = [i for i, words in enumerate(sentences) if tuple(words) == c.tokens]
-        best = max(again, key=lambda i: nats[i])
+        best = max(again, key=lambda i: nats[i] + lm.structures.log_shares[structures[i]])
         assert (c.draw, c.decoder) == (again[0], pytest.approx(nats[best]))
         assert (c.content, c.structure) == (config.contents[content_of[best]], structures[best])
 
@@ -347,87 +349,6 @@ def test_text_on_the_page_is_text(tmp_path):
     assert "gone.jpg cannot be read" in text
     bare = caption_page(tmp_path / "page.html", [dataclasses.replace(shown, people=(), nearest=None)]).read_text()
     assert "What people wrote" not in bare and "Nearest training sentence" not in bare
-
-
-# --- Tuning ----------------------------------------------------------------------------------------------------------
-
-
-def part_rows(*rows: dict) -> np.ndarray:
-    """Parts of candidates by name; those that are not named are 0."""
-    names = ("translation", "concepts", "repeats", "trigram", "words", "decoder")
-    return np.array([[row.get(name, 0.0) for name in names] for row in rows])
-
-
-def random_task(seed: int, images: int = 12, candidates: int = 15) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    draw = np.random.default_rng(seed)
-    table = [
-        np.stack([
-            draw.uniform(-1, 1, candidates), draw.uniform(-1, 1, candidates), draw.integers(0, 3, candidates),
-            draw.uniform(-40, -5, candidates), draw.integers(4, 13, candidates), draw.uniform(-20, 0, candidates),
-        ], 1)
-        for _ in range(images)
-    ]  # fmt: skip
-    return table, [draw.random(candidates) for _ in table]
-
-
-def reached(table, gains, weights) -> float:
-    """The mean gain of the best-scored candidate of each image, of equals the first, one image at a time."""
-    return float(np.mean([g[np.argmax(weighted(t, weights))] for t, g in zip(table, gains, strict=True)]))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_tuning_finds_weights_that_were_planted(seed):
-    draw = np.random.default_rng(seed)
-    planted = Weights(1.0, **{name: float(draw.choice(values)) for name, values in _STEPS.items()})
-    table, _ = random_task(seed, images=40)
-    gains = [(weighted(own, planted) == weighted(own, planted).max()).astype(float) for own in table]
-    found, gain = tune(table, gains, Weights(), restarts=30)
-    assert gain == reached(table, gains, found) >= 0.9
-
-
-# One image whose best candidate wins only where two weights are high; a single one makes a bad candidate win.
-VALLEY = [part_rows({"translation": 1.0}, {"words": 4, "decoder": 8}, {"words": 6}, {"decoder": 12})]
-WORTH = [np.array([0.5, 1.0, 0.0, 0.0])]
-LOW = Weights(concepts=0.0, trigram=0.0, length=0.0, decoder=0.0)
-
-
-def test_restarts_get_out_of_a_valley():
-    assert tune(VALLEY, WORTH, LOW, restarts=0) == (LOW, 0.5)
-    found, gain = tune(VALLEY, WORTH, LOW)
-    assert gain == 1.0 == reached(VALLEY, WORTH, found) and found.length > 0 and found.decoder > 0
-    fixed, gain = tune(VALLEY, WORTH, LOW, fixed=("length",))
-    assert gain == 0.5 and fixed.length == 0.0
-
-
-@settings(max_examples=10, deadline=None)
-@given(st.integers(0, 10**6), st.integers(0, 2))
-def test_tuning_is_a_function_of_its_seed_and_never_worse_than_the_start(seed, restarts):
-    table, gains = random_task(seed, images=4, candidates=6)
-    found, gain = tune(table, gains, LOW, restarts=restarts, seed=seed)
-    assert (found, gain) == tune(table, gains, LOW, restarts=restarts, seed=seed)
-    assert gain == pytest.approx(reached(table, gains, found), abs=1e-12)
-    assert gain >= reached(table, gains, LOW)
-    assert tune(table, gains, LOW, restarts=restarts + 1, seed=seed)[1] >= gain  # draws one more, after the same
-
-
-def test_the_start_is_kept_where_nothing_is_better_and_what_is_fixed_everywhere():
-    table, _ = random_task(1)
-    start = dataclasses.replace(LOW, length=0.123, translation=1.7)
-    assert tune(table, [np.ones(len(own)) for own in table], start) == (start, 1.0)
-    _, gains = random_task(2)
-    for fixed in itertools.combinations(_STEPS, 2):
-        found, _ = tune(table, gains, start, fixed, restarts=1)
-        assert all(getattr(found, name) == getattr(start, name) for name in (*fixed, "translation"))
-    assert tune(table, gains, start, tuple(_STEPS))[0] == start
-
-
-@pytest.mark.parametrize("gains", itertools.permutations([0.0, 1.0, 3.0]))
-def test_of_equal_scores_the_first_counts(gains):
-    """As in a caption: argsort is stable there."""
-    same_parts = part_rows(*[{"translation": 0.5, "words": 5}] * 3)
-    lone = part_rows({"translation": -0.4, "words": 2})
-    table, worth = [same_parts, lone, same_parts], [np.array(gains), np.array([2.0]), np.array(gains[::-1])]
-    assert tune(table, worth, Weights(), restarts=2)[1] == pytest.approx((gains[0] + 2.0 + gains[2]) / 3)
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])

@@ -5,12 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import pytest
 
-from experiments import RESULTS, captions, free_photos, paper, perplexity, ranking, tables
+from experiments import RESULTS, captions, free_photos, paper, per_image, perplexity, ranking, tables
 from experiments.caption_metrics import METRICS
 from scnlm.caption import CaptionConfig, Captioner
 from scnlm.cider import Cider
@@ -28,8 +28,8 @@ from coloured_captions import TINY_LM, works  # noqa: E402
 pytest_plugins = ["coloured_shapes", "coloured_captions"]
 
 PARTS = (
-    "full", "no-trigram", "no-translation", "no-bag", "no-decoder", "no-reranking", "oracle", "no-concepts",
-    "multiplicative", "candidates-10", "candidates-100", "candidates-5000",
+    "full", "no-trigram", "no-translation", "no-bag", "no-decoder", "no-structure", "no-reranking", "oracle",
+    "no-concepts", "multiplicative", "candidates-10", "candidates-100", "candidates-5000",
 )  # fmt: skip
 README = tables.README.read_text(encoding="utf-8")
 
@@ -194,16 +194,17 @@ def small(world, parts, tmp_path, monkeypatch):
 
     for name, value in {
         "RUNS": tmp_path / "runs", "RESULTS": tmp_path / "results", "ENCODER": str(parts.encoder),
-        "TUNED": 3, "PARTS_TUNED": 2, "HELD_OUT": 2, "evaluate_captions": metrics, "commit": lambda: "abc",
+        "TUNED": 3, "HELD_OUT": 2, "evaluate_captions": metrics, "commit": lambda: "abc",
         "features_of": lambda _: open_combined([parts.features], Captioner.load(parts.set).encoder.feature_info),
         "CaptionConfig": lambda **changes: CaptionConfig(**{"candidates": 60} | changes),
     }.items():  # fmt: skip
         monkeypatch.setattr(captions, name, value)
+    monkeypatch.setattr(per_image, "RESULTS", tmp_path / "results")
     return Small(read_dataset(world.csv), Captioner.load(parts.set), told)
 
 
 def written(tmp_path) -> dict[str, dict]:
-    return {path.stem: json.loads(path.read_text()) for path in (tmp_path / "results").iterdir()}
+    return {path.stem: json.loads(path.read_text()) for path in (tmp_path / "results").glob("*.json")}
 
 
 def test_what_each_part_brings_can_be_run(small, world, parts, tmp_path, monkeypatch):
@@ -214,10 +215,10 @@ def test_what_each_part_brings_can_be_run(small, world, parts, tmp_path, monkeyp
         other = ("--epochs", 1, "--lm.model", "multiplicative")
         works("train", world.csv, "--encoder", parts.encoder, "--out", out, *TINY_LM, *other)
 
-    def tune(measured, gains, start, fixed):
-        """Every free weight becomes 0.11, so that a weight of 0 was fixed."""
-        assert len(measured) == len(gains) == 2
-        return replace(start, **dict.fromkeys({f.name for f in fields(Weights)} - {*fixed}, 0.11)), 0.0
+    def tune(measured, gains, without):
+        """Every weight becomes 0.11 but those left out."""
+        assert len(measured) == len(gains) == 3
+        return Weights(**{f.name: 0.0 if f.name in without else 0.11 for f in fields(Weights)}), 0.0
 
     monkeypatch.setattr(captions, "tune", tune)
     captions.ablations(small.dataset)
@@ -228,9 +229,10 @@ def test_what_each_part_brings_can_be_run(small, world, parts, tmp_path, monkeyp
         assert (row["split"], row["images"], row["commit"]) == ("dev", 2, "abc") and row["command"].endswith(" parts")
         assert row["metrics"]["meteor"] is None and 0 <= row["metrics"]["cider"]["mean"] <= 100
     off = {"no-trigram": ["trigram"], "no-translation": ["translation", "concepts"], "no-bag": ["concepts"],
-           "no-decoder": ["decoder"], "no-concepts": ["concepts"]}  # fmt: skip
-    for name, weights in (off | {"multiplicative": [], "full": []}).items():
-        assert rows[name]["weights"] == asdict(Weights(*[0.11] * 6)) | dict.fromkeys(weights, 0.0)
+           "no-decoder": ["decoder", "structure"], "no-structure": ["structure"], "no-concepts": ["concepts"],
+           "multiplicative": ["structure"], "full": []}  # fmt: skip
+    for name, weights in off.items():
+        assert rows[name]["weights"] == asdict(Weights(*[0.11] * 7)) | dict.fromkeys(weights, 0.0)
 
     # Each row's captions of the two photos that nothing was tuned on, which are the last of five.
     dev = small.dataset.split("dev")
@@ -246,6 +248,8 @@ def test_what_each_part_brings_can_be_run(small, world, parts, tmp_path, monkeyp
             best = max(pool, key=lambda c: float(score([c], Weights(**rows[name]["weights"]))[0]))
             assert told[name][i - 3] == best.text, name
     assert rows["oracle"]["weights"] is None is rows["no-reranking"]["weights"]
+    texts = json.loads((tmp_path / "results" / "texts" / "captions-part-full.json").read_text())
+    assert texts["images"] == list(dev.images[3:5]) and texts["rows"] == [{"seed": 0, "captions": told["full"]}]
     shown = tables._captions("Dev", (), list(rows.values()))
     assert shown.count("\n") == 2 + len(rows) and all(f"| {row['about']} |" in shown for row in rows.values())
 

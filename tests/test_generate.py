@@ -15,7 +15,7 @@ from scnlm.generate import Decoder
 from scnlm.kneser_ney import estimate
 from scnlm.language_model import LanguageModel
 from scnlm.models import MODELS, LMConfig
-from scnlm.rerank import _STEPS, Candidate, Weights, measure, parts, repeats, score, tune, weighted
+from scnlm.rerank import Candidate, Weights, measure, parts, repeats, score, weighted
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.trigram import Trigram
 from vse.errors import InputError
@@ -202,14 +202,14 @@ def candidate(text="a dog", **values) -> Candidate:
 
 
 def test_the_score_is_the_weighted_sum_by_hand():
-    first = candidate("a dog and a dog", translation=0.5, concepts=0.2, repeats=1, trigram=-10.0)
+    first = candidate("a dog and a dog", translation=0.5, concepts=0.2, repeats=1, trigram=-10.0, log_share=-5.0)
     second = candidate("a red dog", translation=0.4, concepts=0.6, trigram=-6.0, decoder=-2.0)
-    weights = Weights(translation=2.0, concepts=0.5, repetition=0.5, trigram=0.01, length=0.03, decoder=0.1)
-    by_hand = [(2 * 0.5 + 0.5 * 0.2) * 0.5 - 0.1 + 0.15 - 0.3, 2 * 0.4 + 0.5 * 0.6 - 0.06 + 0.09 - 0.2]
+    weights = Weights(2.0, 0.5, repetition=0.5, trigram=0.01, length=0.03, decoder=0.1, structure=0.02)
+    by_hand = [(2 * 0.5 + 0.5 * 0.2) * 0.5 - 0.1 + 0.15 - 0.3 - 0.1, 2 * 0.4 + 0.5 * 0.6 - 0.06 + 0.09 - 0.2]
     assert score([first, second], weights) == pytest.approx(by_hand)
     assert weighted(parts([first, second]), weights) == pytest.approx(by_hand)
-    assert parts([first]).tolist() == [[0.5, 0.2, 1, -10.0, 5, -3.0]]
-    assert parts([]).shape == (0, 6) and score([], weights).shape == (0,)
+    assert parts([first]).tolist() == [[0.5, 0.2, 1, -10.0, 5, -3.0, -5.0]]
+    assert parts([]).shape == (0, 7) and score([], weights).shape == (0,)
     assert first.text == "a dog and a dog"
 
 
@@ -217,7 +217,7 @@ def test_every_repeat_costs_and_none_without_the_penalty():
     twice = [candidate(translation=0.4, concepts=0.1, repeats=n) for n in range(4)]
     assert np.all(np.diff(score(twice, Weights(repetition=0.7))) < 0)
     assert np.ptp(score(twice, Weights(repetition=1.0))) == 0
-    bare = Weights(translation=1.0, concepts=1.0, repetition=0.0, trigram=0.0, length=0.0, decoder=0.0)
+    bare = Weights(1.0, 1.0, repetition=0.0, trigram=0.0, length=0.0, decoder=0.0, structure=0.0)
     assert score(twice, bare).tolist() == [0.5, 0, 0, 0]
 
 
@@ -225,7 +225,7 @@ def test_every_repeat_costs_and_none_without_the_penalty():
     "wrong",
         [
         {"repetition": 1.1}, {"repetition": -0.1}, {"trigram": -1.0}, {"translation": -1.0}, {"concepts": -1.0},
-        {"decoder": -0.1},
+        {"decoder": -0.1}, {"structure": -0.1},
     ],
     ids=str,
 )
@@ -233,72 +233,6 @@ def test_weights_without_sense_are_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))) as error:
         Weights(**wrong)
     assert "\n" not in str(error.value)
-
-
-# --- Tuning ----------------------------------------------------------------------------------------------------------
-
-
-def random_images(seed=0, images=60, candidates=12):
-    """Parts of candidates, in which each differs."""
-    draw, size = np.random.default_rng(seed), (images, candidates)
-    cosines, nats = draw.uniform(0.2, 0.6, (2, *size)), -draw.uniform(10, 40, (2, *size))
-    repeated, words = draw.integers(0, 3, size), draw.integers(4, 13, size)
-    return list(np.stack([*cosines, repeated, nats[0], words, nats[1]], 2))
-
-
-def test_tuning_finds_planted_weights():
-    """Candidates are worth 1 where the planted score has its best one, 0 elsewhere."""
-    planted = Weights(concepts=0.5, repetition=0.8, trigram=0.01, length=0.05, decoder=0.0)
-    images = random_images()
-    gains = [(np.arange(len(p)) == np.argmax(weighted(p, planted))).astype(float) for p in images]
-    start = Weights(repetition=1.0, trigram=0.0, length=0.0, decoder=0.0)
-    before = np.mean([g[np.argmax(weighted(p, start))] for p, g in zip(images, gains, strict=True)])
-    found, gain = tune(images, gains, start)
-    assert before < 0.5 and gain == 1.0 and found.translation == 1.0
-
-
-def test_a_weight_that_is_fixed_stays():
-    images = random_images(1)
-    gains = [p[:, 3] for p in images]  # the trigram alone decides
-    start = Weights(trigram=0.0, length=0.123)
-    assert tune(images, gains, start)[0].trigram > 0
-    fixed, gain = tune(images, gains, start, fixed=("trigram", "length"))
-    assert (fixed.trigram, fixed.length) == (0.0, 0.123) and gain <= tune(images, gains, start)[1]
-    assert tune(images, gains, start, fixed=tuple(_STEPS))[0] == start
-    assert tune(images, gains, Weights(translation=1.7))[0].translation == 1.7
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_tuning_is_never_worse_than_its_start_and_says_what_it_reached(seed):
-    """Images have one to five candidates; of equally scored ones the first counts, as in `np.argmax`."""
-    draw = np.random.default_rng(seed)
-    images = [draw.uniform(-3, 3, (n, 6)).round(seed % 3) for n in (5, 1, 3, 2)]
-    for own in images:
-        own[:, 2] = draw.integers(0, 3, len(own))
-        own[-1] = own[0]  # a tie
-    gains = [draw.uniform(0, 10, len(own)) for own in images]
-
-    def reached(weights):
-        return np.mean([g[np.argmax(weighted(p, weights))] for p, g in zip(images, gains, strict=True)])
-
-    start = Weights(repetition=draw.uniform(0, 1), trigram=draw.uniform(0, 0.2))
-    found, gain = tune(images, gains, start, restarts=seed % 3)
-    assert gain == reached(found) >= reached(start)
-    for name, values in _STEPS.items():  # no single step of the search is better
-        assert all(gain >= reached(replace(found, **{name: value})) for value in values)
-
-
-def test_more_searches_find_no_less_and_the_same_each_time():
-    draw, images = np.random.default_rng(0), random_images(2)
-    gains = [draw.random(len(p)) for p in images]  # of no pattern: many local optima
-    reached = [tune(images, gains, Weights(), restarts=n)[1] for n in (0, 2, 6)]
-    assert reached == sorted(reached) and reached[-1] > reached[0]
-    assert tune(images, gains, Weights(), restarts=2) == tune(images, gains, Weights(), restarts=2)
-
-
-def test_a_gain_that_is_no_number_ends_the_search():
-    found, gain = tune(random_images(images=2), [np.full(12, np.nan)] * 2, Weights())
-    assert found == Weights() and np.isnan(gain)
 
 
 # --- Measuring -------------------------------------------------------------------------------------------------------

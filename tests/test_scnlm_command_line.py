@@ -171,13 +171,13 @@ def test_a_set_has_all_its_parts_and_tuned_weights(world, parts):
     own = [[c.split() for c, i in zip(dev.captions, dev.image_of_caption, strict=True) if i == j] for j in range(5)]
     candidates = captioner.candidates(points, CaptionConfig(candidates=40))
     gains = [Cider(own).scores(i, [c.tokens for c in found]) for i, found in enumerate(candidates)]
-    weights, gain = tune([parts_of(found) for found in candidates], gains, Weights())
+    weights, gain = tune([parts_of(found) for found in candidates], gains)
     assert gain * 100 == pytest.approx(about["cider"], abs=1e-6) and weights == captioner.weights
 
 
 def test_weights_are_tuned_on_the_first_dev_images_with_captions(world, parts, table, tmp_path, monkeypatch):
     asked, (mute, *others) = [], world.of_split("dev")
-    monkeypatch.setattr(scnlm.assemble, "tune", lambda measured, gains, start: asked.extend(measured) or (start, 0.5))
+    monkeypatch.setattr(scnlm.assemble, "tune", lambda measured, gains: asked.extend(measured) or (Weights(), 0.5))
     csv = table([(a, "?" if a == mute else b, c) for a, b, c in world.rows])
     works(*parts.assemble(csv, tmp_path / "set", dev_images=2))
     captioner = Captioner.load(tmp_path / "set")
@@ -342,7 +342,7 @@ def test_json_has_every_part_of_the_score(world, parts, colour_cnn):
             assert 0 <= c["draw"] < 40 and c["decoder"] < 0 and c["trigram"] < 0
             cosines = weights["translation"] * c["translation"] + weights["concepts"] * c["concepts"]
             other = weights["trigram"] * c["trigram"] + weights["decoder"] * c["decoder"]
-            other += weights["length"] * len(c["caption"].split())
+            other += weights["length"] * len(c["caption"].split()) + weights["structure"] * c["log_share"]
             assert c["score"] == pytest.approx(cosines * weights["repetition"] ** c["repeats"] + other, abs=1e-4)
 
 

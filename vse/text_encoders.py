@@ -4,6 +4,7 @@ Everything here ends in unit vectors and reads padded token ids; nothing here re
 Shapes: b batch, t words, w word_dim, h hidden, d embed_dim.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -185,15 +186,27 @@ class ConvEncoder(_PooledOverTime):
         self.filters = nn.ModuleList(nn.Linear(n * config.word_dim, config.hidden) for n in self.WIDTHS)
 
     def _read(self, tokens: Tokens, lengths: Lengths) -> Float[Tensor, "b h"]:
-        words = self.words(tokens)
         inside = _inside(tokens, lengths)[1]
-        words = words * inside[:, :, None]
-        padded = nn.functional.pad(words, (0, 0, 0, max(self.WIDTHS) - 1))  # a window may run over the end
-        pooled = []
+        tokens = nn.functional.pad(tokens.masked_fill(~inside, PAD_ID), (0, max(self.WIDTHS) - 1), value=PAD_ID)
+        states = self._seen(tokens) if self.training else self._seen_once(tokens)  # a window may run over the end
+        return torch.cat([self._pool(nn.functional.gelu(seen), inside, lengths) for seen in states], 1)
+
+    def _seen(self, tokens: Tensor) -> Iterator[Tensor]:
+        """For each width the filters on the windows that start at each word, (b, t, h)."""
+        words, starts = self.words(tokens), tokens.shape[1] - max(self.WIDTHS) + 1
         for n, filters in zip(self.WIDTHS, self.filters, strict=True):
-            windows = torch.cat([padded[:, i : i + words.shape[1]] for i in range(n)], 2)
-            pooled.append(self._pool(nn.functional.gelu(filters(windows)), inside, lengths))
-        return torch.cat(pooled, 1)
+            yield filters(torch.cat([words[:, i : i + starts] for i in range(n)], 2))
+
+    def _seen_once(self, tokens: Tensor) -> Iterator[Tensor]:
+        """The same without dropout: a word at a place of a window always adds the same, so it is seen once a batch."""
+        distinct, place = tokens.unique(return_inverse=True)
+        words, starts = self.words(distinct[None])[0], tokens.shape[1] - max(self.WIDTHS) + 1
+        for n, filters in zip(self.WIDTHS, self.filters, strict=True):
+            parts = [nn.functional.linear(words, own) for own in filters.weight.chunk(n, 1)]
+            seen = (parts[0] + filters.bias)[place[:, :starts]]
+            for i in range(1, n):
+                seen += parts[i][place[:, i : i + starts]]
+            yield seen
 
 
 def _lstm(word_dim: int, hidden: int) -> nn.LSTM:
