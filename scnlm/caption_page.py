@@ -26,9 +26,9 @@ def caption_page(out: Path, shown: Sequence[Described], title: str = "Photos, de
     """`out`, written whole or not at all: an article a photo."""
     intro = (
         "Each photo is a point of one space with sentences. A language model that was trained on text alone turns the "
-        "point into many candidates; the best are shown with their score and its parts: the cosine of "
-        "sentence and photo, that of sentence and bag of concepts, the words that repeat, and log-probabilities in nats: "
-        "the trigram's, the language model's given the structure, the structure's own."
+        "point into many candidates; the best are shown with their score and its parts: the cosine of sentence and "
+        "photo, that of sentence and bag of concepts, the words that repeat, and log-probabilities in nats: the "
+        "trigram's, the language model's given the structure, the structure's own."
     )
     return write_page(out, title, intro, [_article(one) for one in shown])
 
