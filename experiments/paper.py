@@ -56,3 +56,25 @@ CAPTIONS = (
     PrintedCaptions("Soft attention (Xu et al. 2015)", (67, 44.8, 29.9, 19.5, 18.93, None, None)),
     PrintedCaptions("Hard attention (Xu et al. 2015)", (67, 45.7, 31.4, 21.3, 20.30, None, None)),
 )
+
+
+@dataclass(frozen=True)
+class PrintedTau:
+    """Kendall's tau with people's judgements of Flickr8K as printed, times 100: experts tau-c, crowd tau-b."""
+
+    method: str
+    expert: float
+    crowd: float | None
+    remembered: bool = True
+
+
+# By the name of our own row of the same metric, or of a metric that is not computed here.
+JUDGEMENTS = {
+    "bleu4": PrintedTau("BLEU-4", 30.8, 16.9),
+    "rouge_l": PrintedTau("ROUGE-L", 32.3, None),
+    "meteor": PrintedTau("METEOR", 41.8, 22.2),
+    "cider": PrintedTau("CIDEr", 43.9, 24.6),
+    "spice": PrintedTau("SPICE, five references", 44.9, 24.4),
+    "clipscore": PrintedTau("CLIPScore (ViT-B/32), no references", 51.2, 34.4, remembered=False),
+    "refclipscore": PrintedTau("RefCLIPScore, five references", 53.0, 36.4, remembered=False),
+}

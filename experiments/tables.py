@@ -143,23 +143,27 @@ def _speed(speed: dict) -> str:
 
 
 # Kendall's tau printed by others (Hessel et al. 2021): experts, crowd; text in brackets is remembered.
-_PRINTED_HUMAN = {"bleu4": ("[30.8]", "[16.9]"), "rouge_l": ("[32.3]", ""), "meteor": ("[41.8]", "[22.2]"),
-                  "cider": ("[43.9]", "[24.6]")}  # fmt: skip
-
-
 def _human(rows: dict[str, dict]) -> str:
-    """A row a score: ours beside the printed figure of the same metric."""
-    lines = []
-    for name in ("bleu1", "bleu4", "rouge_l", "meteor", "cider"):
-        printed = _PRINTED_HUMAN.get(name, ("", ""))
-        lines.append([f"{rows[name]['about']}, five references", *_taus(rows[name], *printed)])
-    lines.append(["SPICE, five references", "", "[44.9]", "", "[24.4]", ""])
-    lines.append(["CLIPScore (ViT-B/32), no references", "", "51.2", "", "34.4", ""])
-    lines.append(["RefCLIPScore, five references", "", "53.0", "", "36.4", ""])
+    """A row a score: ours beside the printed figure of the same metric, then metrics that are printed only."""
+    metrics = ("bleu1", "bleu4", "rouge_l", "meteor", "cider")
+    lines = [[f"{rows[name]['about']}, five references", *_taus(rows[name], *_printed_taus(name))] for name in metrics]
+    for name, printed in paper.JUDGEMENTS.items():
+        if name not in metrics:
+            expert, crowd = _printed_taus(name)
+            lines.append([printed.method, "", expert, "", crowd, ""])
     for name in ("paper", "linear", "best", "ensemble", "trigram", "score", "concepts", "concepts-ensemble",
                  "ensemble-references"):  # fmt: skip
         lines.append([f"**ours: {rows[name]['about']}**", *_taus(rows[name])])
     return markdown(["", "experts, tau-c", "printed", "crowd, tau-b", "printed", "crowd, others' captions"], lines)
+
+
+def _printed_taus(name: str) -> tuple[str, str]:
+    """(expert, crowd) as printed, in brackets where the source was not seen; empty where nothing is."""
+    if name not in paper.JUDGEMENTS:
+        return "", ""
+    printed = paper.JUDGEMENTS[name]
+    shown = "[{}]" if printed.remembered else "{}"
+    return shown.format(printed.expert), "" if printed.crowd is None else shown.format(printed.crowd)
 
 
 def _taus(row: dict, expert: str = "", crowd: str = "") -> list[str]:

@@ -6,7 +6,6 @@ tags. A sentence is tagged once in both sets and kept in a text file, so that la
 
 import gzip
 import hashlib
-import os
 import sys
 import zlib
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from vse.errors import InputError
-from vse.files import write_bytes
+from vse.files import kept_beside, write_bytes
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -72,18 +71,7 @@ def tag_cache(data: str | Path) -> Path:
 
     Where nobody may write, it is one in the user's cache folder. It is made when tags are written to it.
     """
-    data = Path(data)
-    beside = data.parent if data.is_file() else data
-    place = beside / CACHE_FOLDER
-    if _may_write(place if place.is_dir() else beside):
-        return place
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return user_cache / "scnlm" / hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:16]
-
-
-def _may_write(folder: Path) -> bool:
-    """True for a folder that is there and writable. One that is read-only for all is so for the superuser, too."""
-    return folder.is_dir() and os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)
+    return kept_beside(Path(data), CACHE_FOLDER, "scnlm")
 
 
 def _joined(tokens: Sequence[str]) -> str:

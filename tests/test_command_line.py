@@ -269,6 +269,13 @@ def test_as_a_program(world, tmp_path):
     assert re.fullmatch(r"vse: .*nowhere: does not exist; expected .*\n", done.stderr)
 
 
+@pytest.mark.parametrize("command", [("scenes", "folder"), ("train", "data", "--features", "f", "--out", "folder")])
+def test_a_negative_seed_is_refused_before_anything_is_done(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(*command, "--seed", -1, says=("--seed -1", "0 or more"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_version_and_help(capsys):
     assert re.fullmatch(r"vse \d+\.\d+\.\d+\n", works("--version"))
     for command in ([], ["train"], ["evaluate"], ["search"]):

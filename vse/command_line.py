@@ -68,10 +68,15 @@ def _unboxed(box: str, program: str) -> str:
 
 
 def _bound(command: Callable[..., int | None]) -> Callable[..., Callable[[], int | None]]:
-    """`command` with its signature, but binding its arguments only: what it prints is not the parser's."""
+    """`command` with its signature, but binding its arguments only: what it prints is not the parser's.
+
+    Raises InputError for a negative seed, which no generator takes.
+    """
 
     @functools.wraps(command)
     def bind(*args, **kwargs):
+        if (seed := kwargs.get("seed", 0)) < 0:
+            raise InputError(f"--seed {seed}: expected 0 or more")
         return functools.partial(command, *args, **kwargs)
 
     return bind

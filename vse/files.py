@@ -1,5 +1,6 @@
 """Files written whole or not at all, and JSON read with a clear word for what is wrong with it."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -55,3 +56,26 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically, line ends as they are."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def kept_beside(source: Path, name: str, program: str) -> Path:
+    """Where what was computed from a file or folder is kept: `name` beside the file or in the folder.
+
+    Where nobody may write, it is a folder of the user's cache, ~/.cache/PROGRAM/KEY. Nothing is made.
+    """
+    beside = source.parent if source.is_file() else source
+    place = beside / name
+    if _may_write(place if place.exists() else beside):
+        return place
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return user_cache / program / digest_of_path(source)
+
+
+def digest_of_path(path: Path) -> str:
+    """16 hexadecimal digits of where a file or folder is."""
+    return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+
+
+def _may_write(folder: Path) -> bool:
+    """True for a folder that is there and writable. One that is read-only for all is so for the superuser, too."""
+    return folder.is_dir() and os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)

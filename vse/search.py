@@ -7,7 +7,6 @@ folder FILE there), so that models never mix. Only what is new or changed is enc
 """
 
 import csv
-import hashlib
 import io
 import os
 import sys
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from vse.dataset_formats import is_hidden, is_photo, read_text
 from vse.errors import InputError
+from vse.files import digest_of_path, kept_beside
 from vse.index import Index
 from vse.photos import BadPhoto, read_photo
 from vse.vocabulary import Vocabulary, tokenize
@@ -226,23 +226,13 @@ def _index_home(source: Path, fingerprint: str, cache: Path | None) -> Path | No
     if not fingerprint:  # not of a saved run: nothing would tell its embeddings from another model's
         return None
     part = Path(fingerprint, source.name) if source.is_file() else Path(fingerprint)
-    key = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
-    if cache is not None:
-        places = [Path(cache) / key]
-    else:
-        user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        places = [(source.parent if source.is_file() else source) / INDEX_FOLDER, user_cache / "vse" / key]
-    for place in places:
-        try:
-            (place / part).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = f"{place}: {error.strerror}"
-            continue
-        if os.access(place / part, os.W_OK):
-            return place / part
-        reason = f"{place}: not writable"
-    print(f"index not kept, the next search starts anew: {reason}", file=sys.stderr)
-    return None
+    place = Path(cache) / digest_of_path(source) if cache else kept_beside(source, INDEX_FOLDER, "vse")
+    try:
+        (place / part).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"index not kept, the next search starts anew: {place}: {error.strerror}", file=sys.stderr)
+        return None
+    return place / part
 
 
 def _photos(folder: Path) -> dict[str, str]:
