@@ -32,12 +32,12 @@ def photos(captioner: Captioner) -> "matplotlib.figure.Figure":
 
     paths = free_photos.paths()
     described = captioner.captions(captioner.encoder.encode_images(paths))
-    figure, places = pyplot.subplots(2, 3, figsize=(13, 8.6))
+    figure, places = pyplot.subplots(2, 3, figsize=(13, 8.0))
     for place, path, captions in zip(places.flat, paths, described, strict=True):
         picture = read_photo(path)
         picture.thumbnail((600, 600))
         place.imshow(picture)
-        place.set_aspect("equal", anchor="S")
+        place.set_aspect("equal", anchor="SW")
         place.axis("off")
         place.set_title("\n".join(c.text for c in captions), y=-0.05, va="top", fontsize=9, loc="left")
     figure.tight_layout(h_pad=6.5)
