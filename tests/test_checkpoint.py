@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from vse import checkpoint
 from vse.checkpoint import (
@@ -138,6 +139,12 @@ def test_damaged_weights(run, keep):
     path = run / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     refused(run, "model.safetensors")
+
+
+def test_a_resume_file_of_another_version(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "resume.safetensors", {"counters": '{"version": 99}'})
+    with pytest.raises(InputError, match="resume.safetensors: of version 99, expected 1"):
+        load_resume(tmp_path)
 
 
 def test_weights_of_another_model(run):

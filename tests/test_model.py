@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from vse.errors import InputError
 from vse.image_encoder import ImageConfig
-from vse.model import VSE, VSEConfig
+from vse.model import VSE, VSEConfig, _alike
 from vse.text_encoders import TextConfig
 from vse.vocabulary import PAD_ID, UNK_ID, Vocabulary
 
@@ -50,6 +52,17 @@ def test_several_views_become_the_direction_of_their_mean_vector():
 def test_images_do_not_depend_on_their_batch(pooling):
     model, array = make(image=ImageConfig(pooling=pooling)), features(9, 2, 3, 8)
     assert np.allclose(model.encode_images(array), model.encode_images(array, batch_size=2), atol=1e-6)
+
+
+@given(st.lists(st.integers(0, 40_000), max_size=60), st.integers(1, 20))
+def test_batches_are_of_like_length_and_bounded(lengths, batch_size):
+    batches = list(_alike(lengths, batch_size))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    in_order = [lengths[i] for batch in batches for i in batch]
+    assert in_order == sorted(in_order)
+    for batch in batches:
+        assert 1 <= len(batch) <= batch_size
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 32_768
 
 
 @pytest.mark.parametrize("encoder", ["lstm", "peephole", "gru", "conv", "bow"])

@@ -141,6 +141,9 @@ def load_resume(out: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
     try:
         with safe_open(out / RESUME, "pt") as handle:
             counters = json.loads(handle.metadata()["counters"])
+            if counters["version"] != VERSION:
+                way_out = "delete the folder to train from the start, or go on with the version that wrote it"
+                raise InputError(f"{out / RESUME}: of version {counters['version']}, expected {VERSION}; {way_out}")
             return {name: handle.get_tensor(name) for name in handle.keys()}, counters  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError) as error:
         raise InputError(f"{out / RESUME}: damaged ({error}); delete the folder to train from the start") from None

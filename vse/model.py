@@ -3,7 +3,7 @@
 Reads no run folder (see checkpoint.py) and trains nothing (see train.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from vse.image_encoder import ImageConfig, ImageEncoder
 from vse.image_features import FeatureExtractor
 from vse.text_encoders import TextConfig, make_text_encoder
 from vse.vocabulary import PAD_ID, UNK_ID, Vocabulary
+
+_MOST_WORDS = 32_768  # of a batch, padding included; bounds the memory of `encode_texts`
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,7 @@ class VSE(nn.Module):
         self.eval()
         sentences = [self.vocabulary.encode(text) for text in texts]
         out = np.empty((len(texts), self.config.embed_dim), np.float32)
-        by_length = np.argsort([len(s) for s in sentences], kind="stable")  # little padding in a batch
-        for rows in (by_length[i : i + batch_size] for i in range(0, len(texts), batch_size)):
+        for rows in _alike([len(s) for s in sentences], batch_size):
             tokens, lengths = pad([sentences[i] for i in rows])
             out[rows] = self.encode_text(tokens.to(self.device), lengths.to(self.device)).cpu().numpy()
         return out
@@ -140,6 +141,18 @@ class VSE(nn.Module):
         if self._extractor is None:
             self._extractor = FeatureExtractor.from_info(self.feature_info, device=str(self.device))
         return self._extractor.extract_files(paths)
+
+
+def _alike(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Batches of sentences of like length, so that little is padding; fewer to a batch where they are very long."""
+    batch: list[int] = []
+    for i in np.argsort(lengths, kind="stable").tolist():  # what comes next is at least as long
+        if batch and (len(batch) == batch_size or (len(batch) + 1) * lengths[i] > _MOST_WORDS):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 def _as_views(array: np.ndarray) -> np.ndarray:
