@@ -96,8 +96,7 @@ def load(run: str | Path, device: str = "cpu") -> LanguageModel:
             StructureBank.load(run / STRUCTURES, tags.tag_set), tags, config["content_dim"], config["encoder"],
         )  # fmt: skip
         lm.model.load_state_dict(load_file(run / WEIGHTS))
-        for structure in lm.structures.sequences:
-            tags.ids(structure)
+        _check_tags(lm.structures, tags, run / STRUCTURES)
     except SafetensorError as error:
         raise InputError(f"{run / WEIGHTS}: damaged weights ({error}); train again or restore the file") from None
     except (KeyError, TypeError) as error:
@@ -107,3 +106,11 @@ def load(run: str | Path, device: str = "cpu") -> LanguageModel:
         raise InputError(f"{run}: {WEIGHTS} does not fit {CONFIG} ({str(error).splitlines()[-1].strip()})") from None
     lm.model.to(torch.device(device)).eval()
     return dataclasses.replace(lm, fingerprint=hashlib.sha256((run / WEIGHTS).read_bytes()).hexdigest()[:16])
+
+
+def _check_tags(structures: StructureBank, tags: TagVocabulary, path: Path) -> None:
+    try:
+        for structure in structures.sequences:
+            tags.ids(structure)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

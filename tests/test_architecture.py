@@ -34,7 +34,7 @@ VSE = {
     "cnn": "_torchvision cnn_weights",
     "side_by_side": "",
     "feature_store": "side_by_side",
-    "feature_extractor": "cnn cnn_weights feature_store photos",
+    "feature_extractor": "cnn cnn_weights distributed feature_store photos",
     "image_features": "feature_extractor feature_store photos",
     # the space
     "image_encoder": "",

@@ -390,7 +390,7 @@ def test_commands_that_do_not_fit(world, run, colour_run, tmp_path):
     refused("train", world.csv, says=("Missing", "--features", "--out", "vse train --help"))
     refused("evaluate", run, "--features", world.matrix, says=(run, "RUN [RUN ...] DATA"))
     refused("search", run, "red", says=("--images DIR", "--captions FILE"))
-    for device in ("gpu", "cuda:99"):
+    for device in ("gpu", "meta", "cuda:99"):
         refused("evaluate", run, world.csv, "--features", world.matrix, "--device", device, says=(device, "cpu"))
         refused("features", world.csv, "--out", tmp_path / "f", "--device", device, says=(device, "cpu"))
     refused("features", world.csv, "--out", tmp_path / "f", "--encoder", "alexnett", says=("alexnett", "alexnet?"))

@@ -276,6 +276,19 @@ def test_a_negative_seed_is_refused_before_anything_is_done(command, tmp_path, m
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_that_is_no_text_is_printed_as_it_is():
+    """A photo's name may be any bytes."""
+    program = """
+import os, sys
+from vse.command_line import run
+def say(): print(os.fsdecode(b'caf\\xe9.jpg'))
+sys.exit(run('vse', {'say': say, 'x': say}, ['say'], '1'))
+"""
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment)
+    assert (done.returncode, done.stdout) == (0, b"caf\xe9.jpg\n"), done.stderr
+
+
 def test_version_and_help(capsys):
     assert re.fullmatch(r"vse \d+\.\d+\.\d+\n", works("--version"))
     for command in ([], ["train"], ["evaluate"], ["search"]):

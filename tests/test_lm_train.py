@@ -620,7 +620,7 @@ def test_a_bank_of_other_tags(run):
     edit(run / "structures.json", tag_set="fine")
     not_loaded(run, "a bank of fine tags, expected coarse ones")
     edit(run / "structures.json", tag_set="coarse", sequences={"DET NOUN DET NOUN": 2, "DET NOUN WP NOUN": 1})
-    not_loaded(run, "tag 'WP' is none of the coarse tags")
+    not_loaded(run, "structures.json: tag 'WP' is none of the coarse tags")
 
 
 def test_an_encoder_of_another_space_is_told(plain):

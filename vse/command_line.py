@@ -21,6 +21,9 @@ Run = Annotated[Positional[Path], arg(metavar="RUN", help="run folder that `vse 
 
 def run(program: str, commands: Mapping[str, Callable[..., int | None]], argv: Sequence[str], version: str) -> int:
     """The exit status of a call: the command's own, 1 for a user's mistake (said in one line), 130 if interrupted."""
+    for stream in (sys.stdout, sys.stderr):  # a photo's name may be no text: it is printed as it is on the disk
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
     try:
         if list(argv) == ["--version"]:
             print(f"{program} {version}")

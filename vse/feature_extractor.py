@@ -19,6 +19,7 @@ from PIL import Image
 
 from vse.cnn import load_cnn
 from vse.cnn_weights import file_digest
+from vse.distributed import find_device
 from vse.errors import InputError
 from vse.feature_store import VERSION
 from vse.photos import VIEWS, BadPhoto, cut, read_photo, upright_rgb
@@ -48,7 +49,7 @@ class FeatureExtractor:
         cnn.load_cnn; `batch_size`: crops in one forward pass. Raises InputError.
         """
         self.info = configuration(encoder, views, grid, precision, weights, seed)
-        self.device = _device(device)
+        self.device = find_device(device)
         if batch_size < 1:
             raise InputError(f"batch size {batch_size}: expected 1 or more")
         cnn = load_cnn(encoder, weights, seed)
@@ -227,18 +228,6 @@ def configuration(
         "weights_sha256": file_digest(weights) if own_file else "",
         "seed": seed if str(weights) == "random" else 0,
     }
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"device {name!r}: expected cpu, cuda or cuda:0") from None
-    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
-        raise InputError(
-            f"device {name}: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs; use cpu"
-        )
-    return device
 
 
 def decoded(
