@@ -27,7 +27,7 @@ from scnlm.caption import ENCODER as ENCODER_PART
 from scnlm.caption import TRIGRAM, WEIGHTS, CaptionConfig, Captioner
 from scnlm.cider import Cider
 from scnlm.describe import nearest_sentences
-from scnlm.rerank import Candidate, Weights, parts, tune, weighted
+from scnlm.rerank import Candidate, Weights, parts, ranked, tune
 from scnlm.tags import tag_cache
 from scnlm.train import LMTrainConfig, train
 from scnlm.trigram import Trigram, estimate
@@ -101,13 +101,12 @@ def ablations(dataset: Dataset) -> None:
             found[i] = candidates, cider.scores(i, [c.tokens for c in candidates])
         return found
 
-    def row(name: str, about: str, pool: dict, without: Sequence[str] | None = ()):
+    def row(name: str, about: str, pool: dict, without: Sequence[str] | None = (), vote: float = CaptionConfig().vote):
         """Tunes the weights that are not left out (None: takes those of the set), writes the held-out images' row."""
         weights = captioner.weights
         if without is not None:
             weights = tune(*zip(*((parts(pool[i][0]), pool[i][1]) for i in tuned), strict=True), without)[0]
-        best = [pool[i][0][int(np.argmax(weighted(parts(pool[i][0]), weights)))].text for i in held]
-        write(name, about, best, weights)
+        write(name, about, [ranked(pool[i][0], weights, vote)[0].text for i in held], weights)
 
     def write(name: str, about: str, captions: list[str], weights: Weights | None = None) -> None:
         own = [[" ".join(t) for t in references[i]] for i in held]
@@ -123,6 +122,7 @@ def ablations(dataset: Dataset) -> None:
     row("no-bag", "without the cosine to the bag of concepts", full, ("concepts",))
     row("no-decoder", "without the decoder's own log P", full, ("decoder", "structure"))
     row("no-structure", "without the structure's log P", full, ("structure",))
+    row("no-vote", "without the vote of the best", full, vote=0.0)
     write("no-reranking", "without reranking: one sampled candidate", [_first(full[i][0], 1)[0].text for i in held])
     write("oracle", "oracle: the best of the 1000 by CIDEr", [full[i][0][int(full[i][1].argmax())].text for i in held])
     only = made(captioner, CaptionConfig(contents=("image",)), [*tuned, *held])

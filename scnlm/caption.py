@@ -4,7 +4,6 @@ A caption set is a folder: `vse/` (encoder run), `scnlm/` (language model run), 
 and `weights.json`. Trains and tunes nothing (see assemble.py). Shapes: n images, d dimensions of the joint space.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from scnlm import language_model
 from scnlm.concepts import CONTENTS, Concepts, SentenceBank
 from scnlm.generate import Decoder
 from scnlm.language_model import LanguageModel
-from scnlm.rerank import Candidate, Weights, measure, score
+from scnlm.rerank import Candidate, Weights, measure, ranked
 from scnlm.trigram import Trigram
 from vse import checkpoint
 from vse.errors import InputError
@@ -34,11 +33,14 @@ class CaptionConfig:
     contents: tuple[str, ...] = ("image", "sentences")  # drawn from with equal chances; "words" brings nothing on dev
     beam: int = 1  # width of the search for the most probable sentence; 1 = greedy (open)
     structured: bool = True  # the most probable sentence of a structure; False: sentences drawn word by word
+    vote: float = 0.15  # temperature of the vote of the best-scored candidates, see rerank.ranked; 0 for none
     kept: int = 5  # captions returned (supplement)
 
     def __post_init__(self):
         if min(self.candidates, self.beam, self.kept) < 1:
             raise InputError("candidates, beam and kept must be 1 or more")
+        if not 0 <= self.vote < np.inf:
+            raise InputError(f"vote {self.vote}: expected 0 (none) or a positive number")
         if self.beam > 1 and not self.structured:
             raise InputError(f"beam {self.beam} without structure: words are drawn one by one then; expected beam 1")
         unknown = set(self.contents) - set(CONTENTS)
@@ -71,14 +73,10 @@ class Captioner:
     def captions(
         self, images: Float32[np.ndarray, "n d"], config: CaptionConfig | None = None, seed: int = 0
     ) -> list[list[Candidate]]:
-        """For each image the `config.kept` best-scored different sentences, best first."""
+        """For each image the `config.kept` best different sentences, best first."""
         config = config or CaptionConfig()
-        ranked = []
-        for candidates in self.candidates(images, config, seed):
-            scores = score(candidates, self.weights)
-            best = np.argsort(-scores, kind="stable")[: config.kept]
-            ranked.append([dataclasses.replace(candidates[i], score=float(scores[i])) for i in best])
-        return ranked
+        each = self.candidates(images, config, seed)
+        return [ranked(candidates, self.weights, config.vote)[: config.kept] for candidates in each]
 
     def candidates(
         self, images: Float32[np.ndarray, "n d"], config: CaptionConfig, seed: int = 0

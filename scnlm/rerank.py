@@ -19,6 +19,8 @@ from scnlm.trigram import Trigram
 from vse.errors import InputError
 from vse.model import VSE
 
+VOTERS = 100  # best-scored candidates that agree on the best among them
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -62,6 +64,7 @@ class Candidate:
     trigram: float = 0.0  # log P(sentence) under the trigram
     log_share: float = 0.0  # log P(structure): the structure's share of the bank
     score: float = 0.0
+    agreement: float = 0.0  # with the other best-scored ones, see `ranked`
 
     @property
     def text(self) -> str:
@@ -88,6 +91,40 @@ def weighted(parts: Float[np.ndarray, "c 7"], weights: Weights) -> Float[np.ndar
     fluent = weights.trigram * trigram + weights.length * words
     probable = weights.decoder * decoder + weights.structure * log_share
     return translated * weights.repetition**repeats + fluent + probable
+
+
+def ranked(candidates: Sequence[Candidate], weights: Weights, vote: float = 0.0) -> list[Candidate]:
+    """The candidates with their scores, best first; of equals the first.
+
+    `vote` > 0: the VOTERS best-scored are ordered by how much they agree with each other instead (minimum Bayes risk:
+    Kumar and Byrne 2004; not in the paper). A candidate's agreement is the mean overlap of its n-grams with those of a
+    caption drawn from the softmax of the scores at a temperature of `vote` standard deviations of the scores.
+    """
+    scores = score(candidates, weights)
+    order = np.argsort(-scores, kind="stable")
+    agreements = np.zeros(len(candidates))
+    if vote > 0 and scores.std() > 0:
+        voters = order[:VOTERS]
+        odds = np.exp((scores[voters] - scores[voters[0]]) / (vote * scores.std()))
+        agreements[voters] = overlaps([candidates[i].tokens for i in voters]) @ (odds / odds.sum())
+        order[: len(voters)] = voters[np.argsort(-agreements[voters], kind="stable")]
+    values = zip(scores.tolist(), agreements.tolist(), strict=True)
+    found = [dataclasses.replace(c, score=s, agreement=a) for c, (s, a) in zip(candidates, values, strict=True)]
+    return [found[i] for i in order]
+
+
+def overlaps(sentences: Sequence[Sequence[str]]) -> Float[np.ndarray, "c c"]:
+    """2 |A and B| / (|A| + |B|) of the sets of n-grams of every two sentences, mean over n = 1 to 4."""
+    found = np.zeros((len(sentences), len(sentences)))
+    for n in range(1, 5):
+        grams = [{tuple(own[i : i + n]) for i in range(len(own) - n + 1)} for own in sentences]
+        column = {gram: i for i, gram in enumerate(sorted(set().union(*grams)))}
+        has = np.zeros((len(sentences), len(column)), np.float32)
+        for row, own in zip(has, grams, strict=True):
+            row[[column[gram] for gram in own]] = 1
+        sizes = has.sum(1)
+        found += (has @ has.T) / np.maximum(sizes[:, None] + sizes, 1) / 2  # 2 / 4 orders
+    return found
 
 
 def measure(

@@ -159,7 +159,7 @@ def test_wrong_arguments(photos, tmp_path):
         ({"views": ("fulll",)}, "expected different ones of full"), ({"views": ()}, "none"),
         ({"views": ("c", "c")}, "different"), ({"grid": "all"}, "grid 'all'"),
         ({"precision": "int8"}, "int8"),
-        ({"device": "gpu"}, "expected auto, cpu, cuda"), ({"device": "cuda:77"}, "GPUs"),
+        ({"device": "gpu"}, "expected auto, cpu, cuda"), ({"device": "cuda:77"}, "cuda:77"),
         ({"batch_size": 0}, "batch size"),
     ]:  # fmt: skip
         with pytest.raises(InputError, match=message):
