@@ -158,6 +158,8 @@ def caption(
 ) -> int:
     """Describes photos in sentences, best first; SET is a caption set (default: the one that ships).
 
+    Before each sentence stand its agreement with the other best ones, by which they are ordered, and its score.
+
     Args:
         json: one JSON object a photo, with every part of every score.
         html: also write a page with the photos.

@@ -95,7 +95,7 @@ def _written(dataset: Dataset, name: str) -> tuple[str, ...]:
 
 
 def _text(photo: Path, captions: Sequence[Candidate]) -> str:
-    return "\n".join([str(photo), *(f"  {c.score:7.3f}  {c.text}" for c in captions)])
+    return "\n".join([str(photo), *(f"  {c.agreement:5.3f}  {c.score:7.3f}  {c.text}" for c in captions)])
 
 
 def _json(photo: Path, captions: Sequence[Candidate]) -> str:

@@ -16,7 +16,7 @@ from scnlm.concepts import CONTENTS, NEAREST, NEIGHBOURS, Concepts, SentenceBank
 from scnlm.describe import nearest_sentences
 from scnlm.language_model import LanguageModel
 from scnlm.models import LMConfig
-from scnlm.rerank import Candidate, Weights, stopwords
+from scnlm.rerank import Candidate, Weights, ranked, stopwords
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.trigram import Trigram, estimate
 from vse.errors import InputError
@@ -230,7 +230,7 @@ def test_an_images_captions_do_not_depend_on_the_others(captioner, images, confi
 
 @pytest.mark.parametrize("structured", [True, False])
 def test_captions_are_different_sentences_of_words_best_first(captioner, images, structured):
-    config = dataclasses.replace(FEW, structured=structured, contents=CONTENTS)
+    config = dataclasses.replace(FEW, structured=structured, contents=CONTENTS, vote=0.0)
     for everything, best in zip(
         captioner.candidates(images, config), captioner.captions(images, config), strict=True
     ):
@@ -241,6 +241,9 @@ def test_captions_are_different_sentences_of_words_best_first(captioner, images,
         scores = sorted((by_hand(c, captioner.weights) for c in everything), reverse=True)
         assert [c.score for c in best] == pytest.approx(scores[: config.kept]) and len(set(scores)) > 3
         assert {dataclasses.replace(c, score=0.0) for c in best} <= set(everything)
+    voted = captioner.captions(images, dataclasses.replace(config, vote=0.3))
+    for everything, best in zip(captioner.candidates(images, config), voted, strict=True):
+        assert best == ranked(everything, captioner.weights, 0.3)[: config.kept]
 
 
 def by_hand(c: Candidate, w: Weights) -> float:
@@ -305,6 +308,7 @@ def test_fewer_captions_than_asked_for_where_there_are_no_more(captioner, images
         ({"candidates": 0}, "1 or more"), ({"beam": 0}, "1 or more"), ({"kept": -1}, "1 or more"),
         ({"contents": ()}, "expected some of image, sentences, words"), ({"contents": ("image", "dog")}, "dog"),
         ({"beam": 2, "structured": False}, "expected beam 1"),
+        ({"vote": -0.1}, "vote -0.1"), ({"vote": math.nan}, "vote nan"),
     ],
 )  # fmt: skip
 def test_settings_without_sense_are_refused(wrong, says):

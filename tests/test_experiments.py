@@ -14,7 +14,7 @@ from experiments import RESULTS, captions, free_photos, paper, per_image, perple
 from experiments.caption_metrics import METRICS
 from scnlm.caption import CaptionConfig, Captioner
 from scnlm.cider import Cider
-from scnlm.rerank import Candidate, Weights, score
+from scnlm.rerank import Candidate, Weights, ranked
 from scnlm.train import LMTrainConfig
 from vse.datasets import Dataset, read_dataset
 from vse.errors import InputError
@@ -28,7 +28,7 @@ from coloured_captions import TINY_LM, works  # noqa: E402
 pytest_plugins = ["coloured_shapes", "coloured_captions"]
 
 PARTS = (
-    "full", "no-trigram", "no-translation", "no-bag", "no-decoder", "no-structure", "no-reranking", "oracle",
+    "full", "no-trigram", "no-translation", "no-bag", "no-decoder", "no-structure", "no-vote", "no-reranking", "oracle",
     "no-concepts", "multiplicative", "candidates-10", "candidates-100", "candidates-5000",
 )  # fmt: skip
 README = tables.README.read_text(encoding="utf-8")
@@ -230,7 +230,7 @@ def test_what_each_part_brings_can_be_run(small, world, parts, tmp_path, monkeyp
         assert row["metrics"]["meteor"] is None and 0 <= row["metrics"]["cider"]["mean"] <= 100
     off = {"no-trigram": ["trigram"], "no-translation": ["translation", "concepts"], "no-bag": ["concepts"],
            "no-decoder": ["decoder", "structure"], "no-structure": ["structure"], "no-concepts": ["concepts"],
-           "multiplicative": ["structure"], "full": []}  # fmt: skip
+           "multiplicative": ["structure"], "full": [], "no-vote": []}  # fmt: skip
     for name, weights in off.items():
         assert rows[name]["weights"] == asdict(Weights(*[0.11] * 7)) | dict.fromkeys(weights, 0.0)
 
@@ -243,9 +243,9 @@ def test_what_each_part_brings_can_be_run(small, world, parts, tmp_path, monkeyp
         assert told["oracle"][i - 3] == few[int(worth.argmax())].text and worth.max() > worth.min()
         assert told["no-reranking"][i - 3] == few[0].text
         for name, pool in {
-            "full": few, "candidates-10": [c for c in many if c.draw < 10], "candidates-5000": many,
+            "full": few, "no-vote": few, "candidates-10": [c for c in many if c.draw < 10], "candidates-5000": many,
         }.items():  # fmt: skip
-            best = max(pool, key=lambda c: float(score([c], Weights(**rows[name]["weights"]))[0]))
+            best = ranked(pool, Weights(**rows[name]["weights"]), 0.0 if name == "no-vote" else CaptionConfig().vote)[0]
             assert told[name][i - 3] == best.text, name
     assert rows["oracle"]["weights"] is None is rows["no-reranking"]["weights"]
     texts = json.loads((tmp_path / "results" / "texts" / "captions-part-full.json").read_text())

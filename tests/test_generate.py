@@ -15,7 +15,7 @@ from scnlm.generate import Decoder
 from scnlm.kneser_ney import estimate
 from scnlm.language_model import LanguageModel
 from scnlm.models import MODELS, LMConfig
-from scnlm.rerank import Candidate, Weights, measure, parts, repeats, score, weighted
+from scnlm.rerank import VOTERS, Candidate, Weights, measure, overlaps, parts, ranked, repeats, score, weighted
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.trigram import Trigram
 from vse.errors import InputError
@@ -233,6 +233,53 @@ def test_weights_without_sense_are_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))) as error:
         Weights(**wrong)
     assert "\n" not in str(error.value)
+
+
+# --- The vote --------------------------------------------------------------------------------------------------------
+
+
+def overlap(a: tuple[str, ...], b: tuple[str, ...]) -> float:
+    """Of two sentences, by hand."""
+    shares = []
+    for n in range(1, 5):
+        left, right = ({own[i : i + n] for i in range(len(own) - n + 1)} for own in (a, b))
+        shares.append(2 * len(left & right) / max(1, len(left) + len(right)))
+    return sum(shares) / 4
+
+
+def test_overlaps_are_the_loops():
+    draw = np.random.default_rng(0)
+    sentences = [tuple(draw.choice(list("abcde"), size)) for size in (1, 2, 3, 4, 7, 9, 12)]
+    by_hand = [[overlap(a, b) for b in sentences] for a in sentences]
+    assert overlaps(sentences) == pytest.approx(np.array(by_hand), abs=1e-6)
+
+
+def test_the_vote_is_won_by_what_most_agree_on():
+    alike = {"a dog runs here": 0.5, "a dog runs there": 0.49, "a dog runs on": 0.48}
+    same = [candidate(text, translation=cosine) for text, cosine in alike.items()]
+    lone = candidate("the cat", translation=0.51)
+    pool, weights = [lone, *same], Weights(1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+    assert [c.text for c in ranked(pool, weights)] == [lone.text, *(c.text for c in same)]
+    voted = ranked(pool, weights, vote=5.0)
+    assert voted[-1].text == lone.text and {c.score for c in voted} == set(score(pool, weights).tolist())
+    scores = score(pool, weights)
+    odds = np.exp(scores / (5 * scores.std()))
+    for c in voted:
+        agreement = sum(p * overlap(c.tokens, other.tokens) for p, other in zip(odds / odds.sum(), pool, strict=True))
+        assert c.agreement == pytest.approx(agreement, abs=1e-6)
+    assert [c.agreement for c in voted] == sorted((c.agreement for c in voted), reverse=True)
+    assert ranked(pool, weights, vote=1e-9)[0].text == lone.text  # a vote of one
+
+
+def test_only_the_best_scored_vote_and_the_rest_follow_by_score():
+    pool = [candidate(f"w{i} x", translation=1 - i / 1000) for i in range(VOTERS + 20)]
+    weights = Weights(1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+    voted = ranked(pool, weights, vote=0.5)
+    assert {c.text for c in voted[:VOTERS]} == {c.text for c in pool[:VOTERS]}
+    assert [c.text for c in voted[VOTERS:]] == [c.text for c in pool[VOTERS:]]
+    assert all(c.agreement == 0 for c in voted[VOTERS:])
+    equal = [candidate(f"w{i}", translation=0.5) for i in range(3)]  # no spread, no vote
+    assert [c.text for c in ranked(equal, weights, vote=0.5)] == ["w0", "w1", "w2"] and ranked([], weights) == []
 
 
 # --- Measuring -------------------------------------------------------------------------------------------------------

@@ -282,12 +282,12 @@ def test_what_a_kill_leaves_is_no_set(world, parts, tmp_path, monkeypatch):
 # --- scnlm caption ---------------------------------------------------------------------------------------------------
 
 
-def lines_of(out: str) -> dict[str, list[tuple[float, str]]]:
-    """photo -> [(score, caption)] of the text output."""
+def lines_of(out: str) -> dict[str, list[tuple[float, float, str]]]:
+    """photo -> [(agreement, score, caption)] of the text output."""
     found = {}
     for line in out.splitlines():
-        if match := re.fullmatch(r"  +(-?\d+\.\d{3})  (.+)", line):
-            list(found.values())[-1].append((float(match[1]), match[2]))
+        if match := re.fullmatch(r"  (\d\.\d{3})  +(-?\d+\.\d{3})  (.+)", line):
+            list(found.values())[-1].append((float(match[1]), float(match[2]), match[3]))
         else:
             found[line] = []
     return found
@@ -300,8 +300,9 @@ def test_photos_are_described_best_first(world, parts, colour_cnn):
     expected = captioner.captions(captioner.encoder.encode_images(photos), CaptionConfig(candidates=40))
     assert list(found) == [str(photo) for photo in photos]
     for captions, own in zip(found.values(), expected, strict=True):
-        assert captions == [(pytest.approx(c.score, abs=6e-4), c.text) for c in own]
-        assert 1 < len(captions) <= 5 and captions == sorted(captions, reverse=True)
+        near = [(pytest.approx(c.agreement, abs=6e-4), pytest.approx(c.score, abs=6e-4), c.text) for c in own]
+        assert captions == near
+        assert 1 < len(captions) <= 5 and captions == sorted(captions, key=lambda told: -told[0])
     again = works("caption", parts.set, *photos, *FEW)
     assert lines_of(again) == found
     (name, two), *_ = lines_of(works("caption", parts.set, photos[0], *FEW, "--kept", 2, "--seed", 0)).items()
@@ -334,8 +335,9 @@ def test_json_has_every_part_of_the_score(world, parts, colour_cnn):
     weights = json.loads((parts.set / "weights.json").read_text())["weights"]
     assert [row["photo"] for row in rows] == [str(photo) for photo in photos]
     for row in rows:
-        assert [(round(c["score"], 3), c["caption"]) for c in row["captions"]] == [
-            (pytest.approx(score, abs=1.1e-3), text) for score, text in plain[row["photo"]]
+        assert [(c["agreement"], c["score"], c["caption"]) for c in row["captions"]] == [
+            (pytest.approx(agreement, abs=1.1e-3), pytest.approx(score, abs=1.1e-3), text)
+            for agreement, score, text in plain[row["photo"]]
         ]
         for c in row["captions"]:
             assert c["content"] in ("image", "sentences") and len(c["structure"].split()) == len(c["caption"].split())
@@ -359,7 +361,7 @@ def test_the_page_shows_photos_captions_people_and_the_nearest_sentence(world, p
     for photo, article, captions, row in zip(photos, articles, lines_of(said.out).values(), cosines, strict=True):
         assert article.count('src="data:image/jpeg;base64,') == 1
         shown = re.findall(r"<li>([^<]+) <span", article)
-        assert shown == [caption for _, caption in captions]
+        assert shown == [caption for *_, caption in captions]
         for _, caption, _ in (r for r in world.rows if r[0] == photo.name):
             assert f"<li>{caption}</li>" in article
         assert f"Nearest training sentence: {train[row.argmax()]}<" in article
@@ -523,7 +525,7 @@ def test_the_shipped_set_describes_free_photos():
     said = call("caption", *free_photos.paths()[:2], "--candidates", 100)
     assert (said.status, said.err) == (0, [])
     for captions in lines_of(said.out).values():
-        assert len(captions) == 5 and all(4 <= len(text.split()) <= 12 for _, text in captions)
+        assert len(captions) == 5 and all(4 <= len(text.split()) <= 12 for *_, text in captions)
     assert json.loads((folder / "weights.json").read_text())["tuned_on"] == "flickr8k"
 
 
