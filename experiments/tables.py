@@ -172,15 +172,17 @@ def _taus(row: dict, expert: str = "", crowd: str = "") -> list[str]:
 
 
 def _compared(rows: list[dict]) -> str:
-    """A row a comparison: its sum of recalls, or its CIDEr."""
+    """A row a comparison, rankings first: its sum of recalls, or its CIDEr."""
     lines = []
-    for r in rows:
+    for r in sorted(rows, key=lambda r: ("rsum" not in r["figures"], r["a"], r["b"])):
         figure = "rsum" if "rsum" in r["figures"] else "cider"
         own = r["figures"][figure]
         low, high = own["interval"]
-        spread = " / ".join("" if sd is None else f"{sd:.1f}" for sd in own["seeds_sd"])
+        spread = " / ".join(f"{sd:.1f}" for sd in own["seeds_sd"] if sd is not None)
+        a, b = (r[side].removeprefix("captions-part-") for side in "ab")
+        about = "rsum" if figure == "rsum" else "CIDEr of captions"
         lines.append([
-            f"{r['a']} - {r['b']}, {figure}", f"{own['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}",
+            f"{a} - {b}, {about}", f"{own['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}",
             f"{100 * own['below_zero']:.1f} %", spread, "yes" if own["real"] else "no",
         ])  # fmt: skip
     return markdown(["", "difference", "95 % interval", "draws below 0", "sd of seeds", "real"], lines)
