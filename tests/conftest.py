@@ -10,15 +10,12 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from tiny_world import COLOURS, FRAMES, THINGS  # noqa: E402
 
 from vse.datasets import Dataset  # noqa: E402
 from vse.image_features import Features  # noqa: E402
 
 torch.set_num_threads(1)
-
-COLOURS = ("red", "blue", "green", "white", "black", "brown")
-THINGS = ("dog", "ball", "house", "boat", "tree", "girl", "bird", "car")
-FRAMES = ("a {c} {t}", "the {t} there is {c} and big", "{c} {t} on a long road")
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import COLOURS, THINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_world import COLOURS, THINGS
 
 import scnlm.train
 from scnlm import language_model
