@@ -27,8 +27,8 @@ class Weights:
     """The score: (translation * cosine of image and sentence + concepts * cosine of bag and sentence)
     * repetition^repeats + trigram * nats + length * words + decoder * nats + structure * nats.
 
-    The first four are the paper's. The last two together are the model's log P(sentence, structure | content): without
-    the structure's own probability an unusual one, which few sentences fit, makes any of them look probable.
+    Decoder and structure together are the model's log P(sentence, structure | content): without the structure's own
+    probability an unusual one, which few sentences fit, makes any of them look probable.
     """
 
     translation: float = 0.3  # of the cosine of image and sentence
