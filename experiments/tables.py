@@ -135,7 +135,7 @@ def _speed(speed: dict) -> str:
     lines += [
         ["1000 candidates of a photo, decoded and reranked, s", f"{c['seconds_an_image']:.2f}",
          f"{c['times_floor']:.1f} x the floor"],
-        ["a photo from a cold start, s", f"{c['cold_start_s']:.1f}", "models loaded, five captions"],
+        ["a photo from a cold start, s", f"{c['cold_start_s']:.1f}", "models loaded, five captions; files in memory"],
         ["trigram, sentences/s", f"{c['trigram_sentences_per_s']:,.0f}", ""],
         ["SC-NLM training, captions/s", f"{lm['captions_per_s']:,.0f}", f"{lm['times_floor']:.1f} x the floor"],
     ]  # fmt: skip
