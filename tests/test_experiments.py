@@ -1,5 +1,6 @@
 """The README says what the committed results say, and every row names settings that exist."""
 
+import itertools
 import json
 import re
 import shutil
@@ -264,10 +265,15 @@ def test_the_final_row_can_be_run(small, world, parts, tmp_path, monkeypatch):
         shutil.copytree(parts.set, tmp_path / "runs" / f"set-{seed}")
     captions.test(small.dataset)
     rows = written(tmp_path)
-    assert rows.keys() == {"captions-test-pipeline", "captions-test-nearest"}
+    assert rows.keys() == {"captions-test-pipeline", "captions-test-no-vote", "captions-test-nearest"}
     assert [row["seed"] for row in rows["captions-test-pipeline"]["rows"]] == list(captions.SEEDS)
     assert rows["captions-test-pipeline"]["metrics"]["bleu1"]["sd"] is not None
     assert rows["captions-test-nearest"]["metrics"]["bleu1"]["sd"] is None
+    points = captions.images_of(small.captioner, small.dataset.split("test"))
+    asked = itertools.product((CaptionConfig().vote, 0.0), captions.SEEDS)
+    for (vote, seed), told in zip(asked, small.told, strict=False):  # the last is the nearest sentence
+        config = CaptionConfig(candidates=60, vote=vote)
+        assert told == [own[0].text for own in small.captioner.captions(points, config, seed)]
     assert all(row["command"] == "python -m experiments.captions test" for row in rows.values())
 
 
