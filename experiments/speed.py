@@ -33,6 +33,7 @@ from vse.image_features import FeatureExtractor, Features, extract_features
 from vse.losses import make_objective
 from vse.metrics import block_ranks
 from vse.model import VSE
+from vse.precision import autocast, describe_device, resolve_precision
 from vse.recipes import RECIPES
 from vse.train_config import TrainConfig, make_optimizer
 from vse.vocabulary import Vocabulary, tokenize
@@ -67,7 +68,7 @@ def stepper(
     optimizer = make_optimizer(config, [p for p in parameters if p.requires_grad])
 
     def step(batch: Batch) -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        with autocast(precision, "cpu"):
             images, captions = encode_image(batch.features), encode_text(batch.tokens, batch.lengths)
         loss = objective(images, captions, batch.same_image)
         optimizer.zero_grad()
@@ -82,6 +83,7 @@ def stepper(
 def training(recipe: str, plain: str, data: TrainingSet, vocabulary: Vocabulary) -> dict:
     """Captions/s of a recipe and of the plain loop at the same batch size, in turn; and the recipe's floor."""
     config = RECIPES[recipe]()
+    precision = resolve_precision(config.precision)
     ours = VSE(config.model, vocabulary, data.features.shape[3]).train()
     bidirectional = plain == "gru"
     hidden = config.model.text.hidden
@@ -90,7 +92,7 @@ def training(recipe: str, plain: str, data: TrainingSet, vocabulary: Vocabulary)
         "image": nn.Linear(data.features.shape[3], config.model.embed_dim, bias=False),
     })  # fmt: skip
     steps = {
-        "ours": stepper(ours, ours.encode_text, ours.encode_image, config, config.precision),
+        "ours": stepper(ours, ours.encode_text, ours.encode_image, config, precision),
         "plain": stepper(
             yardstick, yardstick["text"],
             lambda f: nn.functional.normalize(yardstick["image"](f.mean(1)), dim=1), config, "float32",
@@ -104,10 +106,10 @@ def training(recipe: str, plain: str, data: TrainingSet, vocabulary: Vocabulary)
             seconds = _timed(lambda step=step: [step(batch) for batch in batches])
             rate[name] = max(rate[name], sum(len(b.lengths) for b in batches) / seconds)
     flops = _operations(ours, batches)
-    floor = flops / STEPS / (product_rate(config.precision) * 1e9)
+    floor = flops / STEPS / (product_rate(precision) * 1e9)
     step_s = config.batch_size / rate["ours"]
     return {
-        "recipe": recipe, "plain": f"packed {plain}, float32", "captions_per_s": rate["ours"],
+        "recipe": recipe, **machine(precision), "plain": f"packed {plain}, float32", "captions_per_s": rate["ours"],
         "plain_captions_per_s": rate["plain"], "ratio": rate["ours"] / rate["plain"],
         "step_s": step_s, "floor_s": floor, "times_floor": step_s / floor,
     }  # fmt: skip
@@ -123,9 +125,16 @@ def _operations(model: VSE, batches: list[Batch]) -> float:
     return 6.0 * (words * (text - out) + pairs * (out + image))  # 2 a product, forward and twice backward
 
 
+def machine(precision: str) -> dict:
+    """What every row names: the processor, what it can do, and the precision that was chosen for it."""
+    return {"machine": describe_device("cpu"), "precision": precision}
+
+
 def product_rate(precision: str, size: int = 1536) -> float:
-    """GFLOP/s of a large matrix product, the best of a few."""
+    """GFLOP/s of a large matrix product, the best of a few; of a small one where bfloat16 is emulated."""
     kind = getattr(torch, precision)
+    if precision != resolve_precision("auto") == "float32":
+        size = 256
     a, b = (torch.randn(size, size).to(kind) for _ in range(2))
     best = min(_timed(lambda: a @ b) for _ in range(8))
     return 2 * size**3 / best / 1e9
@@ -143,7 +152,8 @@ def features(photos: list[Path], scratch: Path) -> dict:
         out = scratch / str(attempt)
         extract_features(photos, names, "efficientnet-lite2", out, progress=False)
         whole = max(whole, checkpoint.read_json(out / "features.json")["images_per_second"])
-    return {"bare_images_per_s": bare, "images_per_s": whole, "share": whole / bare}
+    told = machine(extractor.info["precision"])
+    return {**told, "bare_images_per_s": bare, "images_per_s": whole, "share": whole / bare}
 
 
 def ranking(images: int, captions: int, dim: int) -> dict:
@@ -156,7 +166,10 @@ def ranking(images: int, captions: int, dim: int) -> dict:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = _timed(lambda: block_ranks(x, v, owner))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"images": images, "captions": captions, "dim": dim, "seconds": seconds, "peak_mb": (after - before) / 1024}
+    return {
+        **machine("float32"), "images": images, "captions": captions, "dim": dim, "seconds": seconds,
+        "peak_mb": (after - before) / 1024,
+    }  # fmt: skip
 
 
 def captioning(images: int = 8) -> dict:
@@ -175,13 +188,14 @@ def captioning(images: int = 8) -> dict:
     text = captioner.encoder.text_encoder
     filters = sum(p.numel() for n, p in text.named_parameters() if p.ndim == 2 and "filters" in n)
     encoding = 2.0 * (words * filters + len(candidates) * text.out.weight.numel())
-    floor = (decoding / product_rate("float32") + encoding / product_rate("bfloat16")) / 1e9
+    floor = (decoding / product_rate("float32") + encoding / product_rate(resolve_precision("auto"))) / 1e9
     scnlm = [sys.executable, "-m", "scnlm", "caption", str(free_photos.paths()[0])]
     # The best: the first call also waits for the disk, the later ones find the files in memory.
     cold = min(_timed(lambda: subprocess.run(scnlm, check=True, capture_output=True)) for _ in range(ROUNDS))
     sentences = [list(c.tokens) for c in candidates] * 20
     scored = _timed(lambda: captioner.trigram.score(sentences))
     return {
+        **machine(resolve_precision("auto")),
         "seconds_an_image": best, "floor_s": floor, "times_floor": best / floor, "cold_start_s": cold,
         "trigram_sentences_per_s": len(sentences) / scored,
     }  # fmt: skip
@@ -202,7 +216,7 @@ def language_model_training(captions: tuple[str, ...], batches: int = STEPS) -> 
 
     def epoch() -> None:
         for batch in ready:
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast(config.precision, "cpu"):
                 loss = batch_loss(model, batch)
             optimizer.zero_grad()
             loss.backward()
@@ -210,8 +224,9 @@ def language_model_training(captions: tuple[str, ...], batches: int = STEPS) -> 
 
     best = min(_timed(epoch) for _ in range(ROUNDS))
     per_word = sum(p.numel() for n, p in model.named_parameters() if n in ("R", "C", "W_fk", "W_fu", "T"))
-    floor = 6.0 * text.words * per_word / product_rate("bfloat16") / 1e9
-    return {"captions_per_s": len(text) / best, "step_s": best / len(ready), "times_floor": best / floor}
+    floor = 6.0 * text.words * per_word / product_rate(resolve_precision(config.precision)) / 1e9
+    told = machine(resolve_precision(config.precision))
+    return {**told, "captions_per_s": len(text) / best, "step_s": best / len(ready), "times_floor": best / floor}
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -119,27 +119,29 @@ def _metric(value: dict | None) -> str:
 
 
 def _speed(speed: dict) -> str:
+    """What was measured, beside what it is to be compared with, and on which machine in which precision."""
     lines = []
+
+    def line(what: str, value: str, beside: str, part: dict) -> None:
+        lines.append([what, value, beside, f"{part['precision']}, {part['machine']}"])
+
     for t in speed["training"]:
-        lines.append([
-            f"`{t['recipe']}` training, captions/s", f"{t['captions_per_s']:,.0f}",
-            f"{t['ratio']:.1f} x a {t['plain']} loop; a step takes {t['times_floor']:.1f} x its floor",
-        ])  # fmt: skip
+        compared = f"{t['ratio']:.1f} x a {t['plain']} loop; a step takes {t['times_floor']:.1f} x its floor"
+        line(f"`{t['recipe']}` training, captions/s", f"{t['captions_per_s']:,.0f}", compared, t)
     f = speed["features"]
-    share = f"{100 * f['share']:.0f} % of the bare network"
-    lines.append(["Lite2 features, photos/s", f"{f['images_per_s']:.1f}", share])
+    line("Lite2 features, photos/s", f"{f['images_per_s']:.1f}", f"{100 * f['share']:.0f} % of the bare network", f)
     for r in speed["ranking"]:
         what = f"ranking {r['images']:,} x {r['captions']:,}, s"
-        lines.append([what, f"{r['seconds']:.2f}", f"{r['peak_mb']:,.0f} MB beside the vectors"])
+        line(what, f"{r['seconds']:.2f}", f"{r['peak_mb']:,.0f} MB beside the vectors", r)
     c, lm = speed["captioning"], speed["language_model"]
-    lines += [
-        ["1000 candidates of a photo, decoded and reranked, s", f"{c['seconds_an_image']:.2f}",
-         f"{c['times_floor']:.1f} x the floor"],
-        ["a photo from a cold start, s", f"{c['cold_start_s']:.1f}", "models loaded, five captions; files in memory"],
-        ["trigram, sentences/s", f"{c['trigram_sentences_per_s']:,.0f}", ""],
-        ["SC-NLM training, captions/s", f"{lm['captions_per_s']:,.0f}", f"{lm['times_floor']:.1f} x the floor"],
-    ]  # fmt: skip
-    return markdown(["", "measured", ""], lines)
+    made = "1000 candidates of a photo, decoded and reranked, s"
+    line(made, f"{c['seconds_an_image']:.2f}", f"{c['times_floor']:.1f} x the floor", c)
+    cold = "models loaded, five captions; files in memory"
+    line("a photo from a cold start, s", f"{c['cold_start_s']:.1f}", cold, c)
+    line("trigram, sentences/s", f"{c['trigram_sentences_per_s']:,.0f}", "", c)
+    trained = f"{lm['times_floor']:.1f} x the floor"
+    line("SC-NLM training, captions/s", f"{lm['captions_per_s']:,.0f}", trained, lm)
+    return markdown(["", "measured", "", "precision, machine"], lines)
 
 
 # Kendall's tau printed by others (Hessel et al. 2021): experts, crowd; text in brackets is remembered.

@@ -25,8 +25,9 @@ from vse import checkpoint
 from vse.datasets import Dataset
 from vse.distributed import find_device
 from vse.errors import InputError
-from vse.files import write_json
+from vse.files import read_json, write_json
 from vse.model import VSE
+from vse.precision import PRECISIONS, Precision, autocast, describe_device, precision_of_run
 from vse.run_log import RunLog
 from vse.train_config import make_optimizer, set_learning_rate
 from vse.vocabulary import SPECIALS, Vocabulary, tokenize
@@ -51,7 +52,7 @@ class LMTrainConfig:
     warmup_steps: int = 100
     weight_decay: float = 1e-2
     gradient_norm: float = 2.0  # gradients are clipped to it; 0 = never
-    precision: str = "bfloat16"  # of the products: "float32", "bfloat16" (autocast)
+    precision: Precision = "auto"  # of the products; "auto": bfloat16 (autocast) where it runs and pays
 
     def __post_init__(self):
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0 or self.min_count < 1:
@@ -67,7 +68,7 @@ _CHOICES = {
     "content": ("caption", "image"),
     "optimizer": ("sgd", "adam", "adamw"),
     "schedule": ("exponential", "cosine", "constant"),
-    "precision": ("float32", "bfloat16"),
+    "precision": PRECISIONS,
 }
 
 
@@ -95,8 +96,11 @@ def train(
         "extra_text": extra_text.fingerprint() if extra_text else None,
     }  # fmt: skip
     checkpoint.claim(out, settings, resume)
+    found, written = find_device(device), out / checkpoint.CONFIG
+    begun = read_json(written).get("precision") if written.is_file() else None
+    settings["precision"] = precision_of_run(config.precision, begun, found)  # not compared when resumed
     with torch.random.fork_rng():
-        training = _Training(config, dataset, encoder, out, tag_cache, extra_text, seed, find_device(device), settings)
+        training = _Training(config, dataset, encoder, out, tag_cache, extra_text, seed, found, settings)
         return training.run(stop_after)
 
 
@@ -115,6 +119,8 @@ class _Training:
 
     def __init__(self, config, dataset, encoder, out, tag_cache, extra_text, seed, device, settings):
         self.config, self.out, self.seed, self.settings, self.device = config, out, seed, settings, device
+        self.precision = settings["precision"]
+        tqdm.write(f"precision: {self.precision}, on {describe_device(device)}")
         train_split, dev = dataset.split("train"), dataset.split("dev")
         own = len(train_split.captions)
         captions = [train_split.captions, dev.captions]
@@ -153,8 +159,10 @@ class _Training:
             loss = self._train_epoch()
             seconds = time.perf_counter() - start
             nats = nats_per_word(self.model, self.dev)
-            if not np.isfinite(nats):
-                raise InputError(f"learning_rate {self.config.learning_rate}: the training diverged; give a lower one")
+            if not np.isfinite(nats + loss):
+                kept = f"the best epoch, {self.best_epoch}, is kept" if self.best_epoch else "nothing was saved"
+                what = f"the training diverged in epoch {self.epoch + 1}; {kept}"
+                raise InputError(f"{self.out}: {what}; give a lower learning_rate {self.config.learning_rate:g}")
             self.epoch += 1
             self._record(loss, nats, seconds, log)
         if log:
@@ -171,7 +179,7 @@ class _Training:
         for step, batch in enumerate(self.text.epoch(config.batch_size, self.seed, self.epoch)):
             if config.content_noise:
                 batch = dataclasses.replace(batch, u=noisy(batch.u, config.content_noise))
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with autocast(self.precision, self.device):
                 loss = batch_loss(self.model, batch)
             self.optimizer.zero_grad()
             loss.backward()

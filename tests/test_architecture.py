@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(p for package in ("vse", "scnlm", "experiments") for p in (ROOT / package).rglob("*.py"))
 MODULES = {f"{p.parent.name}.{p.stem}": p for name in ("vse", "scnlm") for p in sorted((ROOT / name).glob("*.py"))}
-LIMIT = 280  # lines a file of a package
+LIMIT = 300  # lines a file of a package
 
 # What each module may import of its own package, imports inside functions included; `errors` and `files` of vse are
 # for everybody.
@@ -17,6 +17,7 @@ VSE = {
     "files": "",
     "command_line": "datasets",
     # words, pixels, data on disk
+    "precision": "",
     "vocabulary": "",
     "word_vectors": "",
     "dataset_formats": "",
@@ -34,8 +35,8 @@ VSE = {
     "cnn": "_torchvision cnn_weights",
     "side_by_side": "",
     "feature_store": "side_by_side",
-    "feature_extractor": "cnn cnn_weights distributed feature_store photos",
-    "image_features": "feature_extractor feature_store photos",
+    "feature_extractor": "cnn cnn_weights distributed feature_store photos precision",
+    "image_features": "distributed feature_extractor feature_store photos precision",
     # the space
     "image_encoder": "",
     "text_encoders": "vocabulary",
@@ -48,9 +49,9 @@ VSE = {
     "evaluate": "datasets image_features metrics model",
     "teacher": "batches datasets image_features model",
     "run_log": "",
-    "train_config": "losses model",
+    "train_config": "losses model precision",
     "train": "batches checkpoint datasets distributed evaluate image_features losses model run_log teacher"
-    " train_config vocabulary word_vectors",
+    " precision train_config vocabulary word_vectors",
     "recipes": "image_encoder losses model text_encoders train_config",
     # what people do with it
     "index": "",

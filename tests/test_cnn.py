@@ -52,9 +52,9 @@ def straightforward_map(photo: Image.Image) -> torch.Tensor:
 
 def test_golden_lite0():
     expected = straightforward_map(picture()).mean((2, 3)).numpy()[0]
-    extractor = FeatureExtractor("efficientnet-lite0", batch_size=1)
+    extractor = FeatureExtractor("efficientnet-lite0", precision="float32", batch_size=1)
     ours = extractor([picture()])
-    assert isinstance(extractor._fast, torch.jit.ScriptModule)  # a full batch runs the compiled CNN
+    assert isinstance(extractor._compiled, torch.jit.ScriptModule)  # every batch runs the compiled CNN
     assert ours.shape == (1, 1, 1, 1280)
     assert np.abs(ours[0, 0, 0] - expected).max() < 1e-4
     # And pinned, so that a change of the package, of Pillow or of torch shows too.
@@ -66,11 +66,11 @@ def test_golden_lite0():
 
 def test_regions_are_the_map_pooled_row_by_row():
     map_ = straightforward_map(picture())[0].numpy()  # (1280, 7, 7)
-    whole = FeatureExtractor("efficientnet-lite0", grid="map")
+    whole = FeatureExtractor("efficientnet-lite0", precision="float32", grid="map")
     assert (whole.info["grid"], whole.info["asked_grid"], whole.feature_dim) == (7, 0, 1280)
     regions = whole([picture()])[0, 0]  # (49, 1280)
     assert np.abs(regions - map_.reshape(1280, 49).T).max() < 1e-3
-    four = FeatureExtractor("efficientnet-lite0", grid=2)([picture()])[0, 0]
+    four = FeatureExtractor("efficientnet-lite0", precision="float32", grid=2)([picture()])[0, 0]
     halves = (slice(0, 4), slice(3, 7))  # of 7 rows: adaptive pooling overlaps by the middle one
     expected = [map_[:, rows, columns].mean((1, 2)) for rows in halves for columns in halves]
     assert np.abs(four - np.stack(expected)).max() < 1e-3
@@ -101,7 +101,7 @@ def test_fc7_is_the_second_hidden_layer_after_its_relu(tmp_path):
     torch.manual_seed(3)
     reference = models.alexnet(weights=None).eval()
     torch.save(reference.state_dict(), tmp_path / "alexnet.pth")
-    extractor = FeatureExtractor("alexnet", weights=tmp_path / "alexnet.pth")
+    extractor = FeatureExtractor("alexnet", precision="float32", weights=tmp_path / "alexnet.pth")
     ours = extractor([picture()])[0, 0, 0]
     pixels = np.asarray(picture().resize((224, 224), Image.Resampling.BILINEAR), np.float32) / 255
     x = torch.from_numpy((pixels - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).float().permute(2, 0, 1)
@@ -140,7 +140,7 @@ def test_timm_models(model, has_prefix):
 def test_random_weights_come_from_the_seed_alone():
     before = torch.get_rng_state()
     one, same, other = (
-        FeatureExtractor("efficientnet-lite0", weights="random", seed=seed)([picture(), picture(100, 100)])
+        FeatureExtractor("efficientnet-lite0", precision="float32", weights="random", seed=seed)([picture(), picture(100, 100)])
         for seed in (1, 1, 2)
     )
     assert (one == same).all() and not np.allclose(one, other)
@@ -240,7 +240,7 @@ def test_unknown_names():
         load_cnn("timm:resnet51")
     for grid in (8, -1):
         with pytest.raises(InputError, match="grid"):
-            FeatureExtractor("efficientnet-lite0", grid=grid)
+            FeatureExtractor("efficientnet-lite0", precision="float32", grid=grid)
 
 
 def test_torchvision_is_imported_once_and_whole():

@@ -70,7 +70,7 @@ def photos(tmp_path):
 
 
 def run(photos, out, **kwargs):
-    kwargs = {"batch_size": 4, "workers": 2, "progress": False} | kwargs
+    kwargs = {"batch_size": 4, "workers": 2, "progress": False, "precision": "float32"} | kwargs
     return extract_features(photos[0], photos[1], "efficientnet-lite0", out, **kwargs)
 
 
@@ -98,14 +98,14 @@ def test_views_and_regions(photos, tmp_path):
     views = ("full", "full-flip", "ten", "tl")
     features = run(photos, tmp_path / "f", views=views, grid=2, batch_size=40)
     assert features.array.shape == (11, 4, 4, 6) and features.info["views"] == list(views)
-    extractor = FeatureExtractor("efficientnet-lite0", grid=2)
+    extractor = FeatureExtractor("efficientnet-lite0", precision="float32", grid=2)
     photo = Image.open(photos[0][3])
     assert np.allclose(features.array[3, 0], extractor([photo])[0, 0], atol=5e-3)
     mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     assert np.allclose(features.array[3, 1], extractor([mirrored])[0, 0], atol=5e-3)
     corner = photo.resize((32, 32), Image.Resampling.BICUBIC, box=(0, 0, 40, 32))  # 0.8 of 50 x 40
     assert np.allclose(features.array[3, 3], extractor([corner])[0, 0], atol=5e-3)
-    ten = FeatureExtractor("efficientnet-lite0", grid=2, views=["ten"])
+    ten = FeatureExtractor("efficientnet-lite0", precision="float32", grid=2, views=["ten"])
     pixels = ten.pixels(photo)
     assert len(pixels) == 10
     crops = np.concatenate([extractor.encode_pixels(pixels[i : i + 1][None]) for i in range(10)])

@@ -9,7 +9,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from vse.distributed import find_device
 from vse.errors import InputError
 from vse.feature_store import VERSION
 from vse.photos import VIEWS, BadPhoto, cut, read_photo, upright_rgb
+from vse.precision import autocast, resolve_precision
 
 DEFAULT_ENCODER = "efficientnet-lite2"
 _AHEAD = 4  # batches that are decoded while the CNN is busy
@@ -38,18 +38,18 @@ class FeatureExtractor:
         views: Sequence[str] = ("full",),
         grid: int | str = 1,
         device: str = "cpu",
-        precision: str = "float32",
+        precision: str = "auto",
         weights: str | Path | None = None,
         seed: int = 0,
         batch_size: int = 32,
     ):
         """Loads the CNN. `grid`: regions a side, 1 = the mean, 0 or "map" = the CNN's own map; `views`: crops
-        of a photo, each stored on its own (photos.VIEWS); `precision`: "float32" or "bfloat16" (on a CPU with
-        bf16 units more than twice as fast, cosine to float32 about 0.994); `weights` and `seed` as in
-        cnn.load_cnn; `batch_size`: crops in one forward pass. Raises InputError.
+        of a photo, each stored on its own (photos.VIEWS); `precision`: "float32", "bfloat16" (where the machine
+        has units for it more than twice as fast, cosine to float32 about 0.994) or "auto" (the latter there);
+        `weights` and `seed` as in cnn.load_cnn; `batch_size`: crops in one forward pass. Raises InputError.
         """
-        self.info = configuration(encoder, views, grid, precision, weights, seed)
         self.device = find_device(device)
+        self.info = configuration(encoder, views, grid, precision, weights, seed, self.device)
         if batch_size < 1:
             raise InputError(f"batch size {batch_size}: expected 1 or more")
         cnn = load_cnn(encoder, weights, seed)
@@ -61,7 +61,7 @@ class FeatureExtractor:
             slice(end - len(VIEWS[view]), end) for view, end in zip(views, ends, strict=True)
         ]
         self.photos_per_batch = max(1, batch_size // len(self._crops))
-        self._fast: Callable | None = None
+        self._compiled: Callable | None = None
         self.feature_dim = cnn.feature_dim if self._cnn.grid == 1 else cnn.map_dim
         self.info |= {"grid": self._cnn.grid, "map_size": cnn.map_size, "feature_dim": self.feature_dim}
         self.info["source"] = cnn.source
@@ -70,8 +70,9 @@ class FeatureExtractor:
     def from_info(cls, info: dict, **changes) -> "FeatureExtractor | CombinedExtractor":
         """The extractor that treats photos as those of `Features.info` were treated, several CNNs included.
 
-        `changes`: arguments of __init__ that shall differ (device, views, weights). Raises InputError for a
-        user's own matrix, whose CNN nobody knows here.
+        Features of bfloat16 are made in float32 on a machine without units for it, which is a hundred times
+        faster there. `changes`: arguments of __init__ that shall differ (device, views, weights). Raises
+        InputError for a user's own matrix, whose CNN nobody knows here.
         """
         if "sources" in info:
             parts = [cls.from_info(source, **changes) for source in info["sources"]]
@@ -86,6 +87,8 @@ class FeatureExtractor:
             for key in ("encoder", "views", "grid", "precision", "weights", "seed")
             if key in info
         }
+        if kept.get("precision") == "bfloat16" and "precision" not in changes:
+            kept["precision"] = resolve_precision("auto", find_device(changes.get("device", "cpu")))
         extractor = cls(**(kept | changes))
         digest = info.get("weights_sha256", "")
         if "weights" not in changes and extractor.info["weights_sha256"] != digest:
@@ -105,12 +108,11 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def encode_pixels(self, pixels: UInt8[np.ndarray, "n c s s 3"]) -> Float32[np.ndarray, "n v r d"]:
-        """The features of `pixels` of n photos; fastest with n = photos_per_batch (the compiled CNN)."""
+        """The features of `pixels` of n photos. A photo's do not depend on which others come with it."""
         n, crops = pixels.shape[:2]
         x = torch.from_numpy(pixels).flatten(0, 1).to(self.device)
-        if n == self.photos_per_batch and self._fast is None:
-            self._fast = self._compile(x)
-        y = self._fast(x) if n == self.photos_per_batch else self._eager(x)
+        self._compiled = self._compiled or self._compile(x[:1])
+        y = self._compiled(x)
         y = y.view(n, crops, *y.shape[1:])  # (n, c, r, d)
         return torch.stack([y[:, own].mean(1) for own in self._view_slices], 1).cpu().numpy()
 
@@ -131,18 +133,12 @@ class FeatureExtractor:
         return np.concatenate(parts)
 
     def encode_batch(self, photos: Sequence[np.ndarray | BadPhoto]) -> Float32[np.ndarray, "n v r d"]:
-        """The features of at most photos_per_batch results of `decoded`, zeros for the bad ones.
-
-        The rest of the batch is filled with black, so that the compiled CNN runs and a row never depends on
-        how many photos came with it.
-        """
-        s = self.preprocessing.size
-        pixels = np.zeros((self.photos_per_batch, len(self._crops), s, s, 3), np.uint8)
-        good = [not isinstance(photo, BadPhoto) for photo in photos]
-        for i in np.flatnonzero(good):
-            pixels[i] = photos[i]
-        features = self.encode_pixels(pixels)[: len(photos)]
-        features[~np.array(good, bool)] = 0
+        """The features of at most photos_per_batch results of `decoded`, zeros for the bad ones."""
+        good = [i for i, photo in enumerate(photos) if not isinstance(photo, BadPhoto)]
+        regions = len(self._view_slices), self._cnn.grid**2, self.feature_dim
+        features = np.zeros((len(photos), *regions), np.float32)
+        if good:
+            features[good] = self.encode_pixels(np.stack([photos[i] for i in good]))
         return features
 
     def _encode(self, photos: list[np.ndarray]) -> np.ndarray:
@@ -156,25 +152,27 @@ class FeatureExtractor:
             return self._cnn(x)
 
     def _compile(self, x: torch.Tensor) -> Callable:
-        """The CNN traced and frozen for this batch size; untraced where that fails, and on a GPU."""
+        """The CNN traced and frozen, for batches of any size; untraced where that fails, and on a GPU.
+
+        All batches go one way: in bfloat16 what is folded differs from what is not by 0.001 of cosine.
+        """
         if self.device.type != "cpu":
             return self._eager
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated and tells of every Python number
             try:
                 with self._autocast():
-                    traced = torch.jit.trace(self._cnn, x, check_trace=False)
+                    traced = torch.jit.trace(self._cnn, x.repeat(2, 1, 1, 1), check_trace=False)
                 fast = torch.jit.freeze(traced)
-                fast(x)
+                if any(len(fast(x.repeat(n, 1, 1, 1))) != n for n in (1, 3)):  # a size became part of the trace
+                    return self._eager
                 return fast
             except Exception:  # what a tracer cannot follow is no error of the user's: only slower
                 return self._eager
 
     def _autocast(self):
-        if self.info["precision"] == "float32":
-            return nullcontext()
         # No cache: a trace must see each weight's conversion once, where freezing then folds it.
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=False)
+        return autocast(self.info["precision"], self.device, cache_enabled=False)
 
 
 class CombinedExtractor:
@@ -202,8 +200,9 @@ class CombinedExtractor:
 
 
 def configuration(
-    encoder: str, views: Sequence[str], grid: int | str, precision: str, weights: str | Path | None, seed: int
-) -> dict:
+    encoder: str, views: Sequence[str], grid: int | str, precision: str, weights: str | Path | None, seed: int,
+    device: torch.device,
+) -> dict:  # fmt: skip
     """What decides the numbers in a row, as features.json keeps it. Raises InputError."""
     unknown = [view for view in views if view not in VIEWS]
     if unknown or not views or len(set(views)) < len(views):
@@ -214,8 +213,6 @@ def configuration(
         raise InputError(
             f"grid {grid!r}: expected regions a side (1 = the mean), or 0 or map for the CNN's own map"
         )
-    if precision not in ("float32", "bfloat16"):
-        raise InputError(f"precision {precision!r}: expected float32 or bfloat16")
     own_file = weights is not None and str(weights) != "random"
     return {
         "version": VERSION,
@@ -223,7 +220,7 @@ def configuration(
         "views": list(views),
         "grid": 0 if grid == "map" else grid,
         "asked_grid": 0 if grid == "map" else grid,
-        "precision": precision,
+        "precision": resolve_precision(precision, device),
         "weights": None if weights is None else str(weights),
         "weights_sha256": file_digest(weights) if own_file else "",
         "seed": seed if str(weights) == "random" else 0,

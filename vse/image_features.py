@@ -8,14 +8,17 @@ import errno
 import hashlib
 import json
 import os
+import sys
 import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
+from vse.distributed import find_device
 from vse.errors import InputError
 from vse.feature_extractor import DEFAULT_ENCODER, CombinedExtractor, FeatureExtractor, configuration, decoded
 from vse.feature_store import INFO, MATRIX, NAMES, PROGRESS, Features, combine_features, open_combined
@@ -23,6 +26,7 @@ from vse.feature_store import INFO, MATRIX, NAMES, PROGRESS, Features, combine_f
 from vse.feature_store import open_features, read_info  # isort: skip
 from vse.files import read_json, write_text
 from vse.photos import VIEWS, BadPhoto, bad_photos, check_photos
+from vse.precision import PRECISIONS, describe_device, resolve_precision
 
 __all__ = [
     "DEFAULT_ENCODER",
@@ -52,7 +56,7 @@ def extract_features(
     batch_size: int = 32,
     skip_bad: bool = False,
     device: str = "cpu",
-    precision: str = "float32",
+    precision: str = "auto",
     weights: str | Path | None = None,
     seed: int = 0,
     workers: int | None = None,
@@ -64,19 +68,24 @@ def extract_features(
     bits. `skip_bad`: photos that cannot be read are left out and listed in `info["skipped"]` (name ->
     reason); without it they raise InputError, most of them before anything is computed, and the rows done so
     far stay. `workers`: threads that decode photos (None: one a core, 16 at most). The rest as in
-    FeatureExtractor. Raises InputError for a folder that holds something else: another encoder, other views,
-    another list of photos.
+    FeatureExtractor; `precision` "auto" takes what is there as it is, and where the machine has no units for
+    bfloat16, float32 stands in for it, which is said. Raises InputError for a folder that holds something
+    else: another encoder, other views, another list of photos.
     """
     paths, names, out = [Path(path) for path in paths], list(names), Path(out)
-    config = configuration(encoder, views, grid, precision, weights, seed) | _photo_list(paths, names)
+    place = find_device(device)
+    precision, computed_in = _precisions(out, precision, place)
+    config = configuration(encoder, views, grid, precision, weights, seed, place) | _photo_list(paths, names)
     if _is_finished(out, config):
         return open_features(out)
+    if computed_in != precision:
+        _note(f"{out}: begun in {precision}, which this machine has no units for; goes on in {computed_in}")
     state = _resume(out, config)
     try:
         if not skip_bad:
             check_photos(paths, names, state["done"], workers)
         extractor = FeatureExtractor(
-            encoder, views=views, grid=grid, device=device, precision=precision, weights=weights, seed=seed,
+            encoder, views=views, grid=grid, device=device, precision=computed_in, weights=weights, seed=seed,
             batch_size=batch_size,
         )  # fmt: skip
         out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +93,7 @@ def extract_features(
             # Pillow warns of oddities that it reads all the same.
             with warnings.catch_warnings(action="ignore", category=UserWarning):
                 _fill(extractor, paths, names, out, state, skip_bad, workers, progress)
-        _seal(out, names, config | extractor.info, state)
+        _seal(out, names, config | extractor.info | {"precision": precision}, state)
     except OSError as error:
         if error.errno is None:
             raise
@@ -92,6 +101,22 @@ def extract_features(
         reason = "the disk is full" if full else f"cannot be written ({error.strerror})"
         raise InputError(f"{out}: {reason}; mend that and run again, the rows done are kept") from error
     return open_features(out)
+
+
+def _precisions(out: Path, asked: str, device: torch.device) -> tuple[str, str]:
+    """(what the features of the folder are in, what this call computes in)."""
+    here = resolve_precision("auto", device)
+    if asked == "bfloat16" != here:
+        _note(f"precision bfloat16: {describe_device(device)} has no units for it, float32 is faster and taken")
+        asked = "auto"
+    progress = read_json(out / PROGRESS).get("config") if (out / PROGRESS).exists() else None
+    there = (read_info(out) or (progress if isinstance(progress, dict) else {})).get("precision")
+    said = resolve_precision(there if asked == "auto" and there in PRECISIONS else asked, device)
+    return said, said if said == "float32" else here
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 def _photo_list(paths: list[Path], names: list[str]) -> dict:

@@ -10,8 +10,8 @@ from vse.train_config import TrainConfig
 
 
 def paper() -> TrainConfig:
-    """Kiros et al. 2014: LSTM-300, ranking loss at margin 0.2, SGD from 1, batch 40: the defaults, in bfloat16."""
-    return TrainConfig(precision="bfloat16")
+    """Kiros et al. 2014: LSTM-300, ranking loss at margin 0.2, SGD from 1, batch 40: the defaults."""
+    return TrainConfig()
 
 
 def linear() -> TrainConfig:
@@ -21,7 +21,7 @@ def linear() -> TrainConfig:
         model=VSEConfig(embed_dim=512, init_range=0.0, text=text, image=ImageConfig(dropout=0.4)),
         loss=LossConfig(name="infonce"),
         epochs=12, batch_size=256, optimizer="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=100,
-        gradient_norm=2.0, average=0.99, min_count=2, precision="bfloat16",
+        gradient_norm=2.0, average=0.99, min_count=2,
     )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def best() -> TrainConfig:
         model=VSEConfig(embed_dim=896, init_range=0.0, text=text, image=image),
         loss=LossConfig(name="infonce"),
         epochs=15, batch_size=256, optimizer="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=100,
-        weight_decay=1e-4, gradient_norm=2.0, average=0.995, min_count=2, precision="bfloat16",
+        weight_decay=1e-4, gradient_norm=2.0, average=0.995, min_count=2,
     )  # fmt: skip
 
 

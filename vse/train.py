@@ -22,6 +22,7 @@ from vse.evaluate import Row, evaluate
 from vse.image_features import Features
 from vse.losses import RankingLoss, distillation, make_objective
 from vse.model import VSE
+from vse.precision import autocast, describe_device, precision_of_run
 from vse.run_log import RunLog
 from vse.teacher import Teacher
 from vse.train_config import TrainConfig, make_optimizer, set_learning_rate
@@ -64,6 +65,9 @@ def train(
         "features": [*features.array.shape[1:], *encoders],
     }  # fmt: skip
     checkpoint.claim(out, settings, resume)
+    begun = checkpoint.read_config(out).get("precision") if (out / checkpoint.CONFIG).is_file() else None
+    precision = precision_of_run(config.precision, begun, torch_device)
+    settings["precision"] = precision  # not compared: another machine may go on in another one
     distributed.wait(ranks)  # all have looked at the folder before the first one writes
     with torch.random.fork_rng(devices=[torch_device] if torch_device.type == "cuda" else []):
         place = rank, ranks, torch_device
@@ -77,7 +81,8 @@ class _Training:
     def __init__(self, config, dataset, features, out, seed, word_vectors, extra_text, teachers, place, settings):
         self.config, self.features, self.out, self.seed = config, features, out, seed
         self.rank, self.ranks, self.device = place
-        self.settings = settings
+        self.settings, self.precision = settings, settings["precision"]
+        self._say(f"precision: {self.precision}, on {describe_device(self.device)}")
         train_split, self.dev = dataset.split("train"), dataset.split("dev")
         torch.manual_seed(seed)
         text = train_split.captions + (extra_text.captions if extra_text else ())
@@ -113,6 +118,8 @@ class _Training:
         while self.epoch < self.config.epochs and (stop_after is None or self.epoch < stop_after):
             start = time.perf_counter()
             loss = self._train_epoch()
+            if not np.isfinite(loss):
+                raise InputError(self._diverged(f"loss {loss}"))
             seconds = time.perf_counter() - start
             row = evaluate([self._kept()], self.dev, [self.features], bootstrap=0)
             self.epoch += 1
@@ -135,7 +142,7 @@ class _Training:
         place = (self.seed, self.epoch, self.rank, self.ranks)
         extra = self.pairs.epoch(config.extra_pairs, steps, *place) if self.pairs else None
         for step, batch in enumerate(self.data.epoch(config.batch_size, *place)):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            with autocast(self.precision, self.device):
                 images = self.model.encode_image(batch.features)
                 captions = self.model.encode_text(batch.tokens, batch.lengths)
             rows = len(batch.image_ids)
@@ -159,9 +166,15 @@ class _Training:
         bar.close()
         return total.item() / steps
 
+    def _diverged(self, what: str) -> str:
+        """What the user is told; the folder keeps its last good state."""
+        kept = f"its best epoch, {self.best_epoch}, is kept" if self.best_epoch else "nothing was saved"
+        rate = f"learning_rate {self.config.learning_rate:g}"
+        return f"{self.out}: the training diverged in epoch {self.epoch + 1} ({what}); {kept}; give a lower {rate}"
+
     def _text_loss(self, objective: nn.Module, pair: TextPair) -> torch.Tensor:
         """The objective between two captions of each image, one in the image's place."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with autocast(self.precision, self.device):
             first, second = (self.model.encode_text(*sentences) for sentences in pair)
         rows = min(self.config.extra_pairs, len(self.pairs))
         same = torch.eye(rows, dtype=torch.bool, device=self.device)

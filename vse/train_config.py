@@ -10,6 +10,7 @@ from torch import nn
 from vse.errors import InputError
 from vse.losses import LossConfig
 from vse.model import VSEConfig
+from vse.precision import PRECISIONS, Precision
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class TrainConfig:
     extra_pairs: int = 0  # pairs of captions of one image a step, from the extra text; 0 = none
     average: float = 0.0  # decay of the running mean of the weights that is evaluated and kept, a step; 0 = none
     min_count: int = 1  # a word enters the vocabulary when training captions have it as often
-    precision: str = "float32"  # of the encoders' products: "float32", "bfloat16" (autocast)
+    precision: Precision = "auto"  # of the encoders' products; "auto": bfloat16 (autocast) where it runs and pays
 
     def __post_init__(self):
         for name, allowed in _CHOICES.items():
@@ -45,7 +46,7 @@ class TrainConfig:
 _CHOICES = {
     "optimizer": ("sgd", "adam", "adamw"),
     "schedule": ("exponential", "cosine", "constant"),
-    "precision": ("float32", "bfloat16"),
+    "precision": PRECISIONS,
 }
 
 

@@ -1,0 +1,113 @@
+"""Which number format products run in: bfloat16 where this machine has units for it and gains by them, else float32.
+
+A CPU is asked by executing, not by its name: emulated bfloat16 is a hundred times slower than float32, and `nn.LSTM`
+may not run in it at all. Knows no model and no file.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import nn
+
+from vse.errors import InputError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+PRECISIONS = ("auto", "float32", "bfloat16")
+_SIDE = 256  # of the probe's product; where bfloat16 is emulated it takes 14 ms, else 0.1
+_GAIN = 1.2  # times faster than float32, or it does not pay
+
+
+def resolve_precision(precision: str, device: torch.device | str = "cpu") -> Literal["float32", "bfloat16"]:
+    """`precision` itself, or what "auto" is on this device. Raises InputError for another word."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision = {precision!r}: expected {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        return precision
+    return "bfloat16" if has_bfloat16(torch.device(device).type) else "float32"
+
+
+def autocast(precision: str, device: torch.device | str, **settings) -> torch.autocast:
+    """The context in which products run in the resolved `precision`; `settings` are torch.autocast's."""
+    enabled = resolve_precision(precision, device) == "bfloat16"
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=enabled, **settings)
+
+
+def precision_of_run(asked: str, begun: object, device: torch.device) -> Literal["float32", "bfloat16"]:
+    """What a training runs in: a run that was begun in one precision goes on in it wherever that runs and pays.
+
+    `begun`: the precision saved in the run folder, None for a new run. A run begun in bfloat16 goes on in float32 on a
+    machine without units for it. Raises InputError for bfloat16 that was asked for and cannot run.
+    """
+    here = resolve_precision("auto", device)
+    if asked == "bfloat16" and here != asked and not runs_in_bfloat16(device.type):
+        raise InputError(
+            f"precision = bfloat16: {describe_device(device)} cannot train in it; expected auto or float32 here"
+        )
+    if asked != "auto":
+        return resolve_precision(asked, device)
+    return here if begun not in PRECISIONS or begun == "bfloat16" else "float32"
+
+
+def runs_in_bfloat16(kind: str) -> bool:
+    """True where a recurrent encoder can be trained in bfloat16 at all, however slowly."""
+    return kind != "cpu" or _runs()
+
+
+@functools.cache
+def has_bfloat16(kind: str = "cpu") -> bool:
+    """True where bfloat16 runs and pays on that kind of device: asked once, in milliseconds.
+
+    CUDA: from compute capability 8.0 on; before, it is emulated. CPU: a product and an LSTM of training both run,
+    and the product is faster than in float32.
+    """
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return kind == "cpu" and _runs() and _pays()
+
+
+def _pays() -> bool:
+    left = torch.ones(_SIDE, _SIDE)
+    halves = left.bfloat16()
+    once = _seconds(lambda: halves @ halves, 1)
+    if once > 20 * _seconds(lambda: left @ left, 3):  # emulated beyond doubt: not measured a second time
+        return False
+    return _seconds(lambda: left @ left, 10) > _GAIN * _seconds(lambda: halves @ halves, 10)
+
+
+def _seconds(call: Callable[[], object], repeats: int) -> float:
+    """The shortest of some calls, after one that only warms up."""
+    call()
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _runs() -> bool:
+    """True if an LSTM can be trained under bfloat16 autocast."""
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+        reader, words = nn.LSTM(8, 8, batch_first=True), torch.zeros(2, 3, 8)
+        try:
+            with torch.autocast("cpu", torch.bfloat16):
+                states = reader(words)[0]
+            states.float().sum().backward()
+        except RuntimeError:
+            return False
+    return True
+
+
+def describe_device(device: torch.device | str = "cpu") -> str:
+    """The processor's name and what matters of it here, such as "Intel Xeon (AVX512, amx_bf16), 2 threads"."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    told = torch.cpu.get_capabilities()
+    units = [name for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16") if told.get(name) is True]
+    kernels = torch.backends.cpu.get_cpu_capability()
+    name = str(told.get("cpu_name") or told.get("architecture") or "CPU")
+    return f"{name} ({', '.join([kernels, *units])}), {torch.get_num_threads()} threads"
