@@ -108,7 +108,10 @@ class Captioner:
 
 def shipped_set() -> Path:
     """The caption set that comes with the project, trained on Flickr8K. Raises InputError where it is not there."""
-    folder = Path(__file__).resolve().parent.parent / "models" / "flickr8k"
-    if not (folder / WEIGHTS).is_file():
-        raise InputError(f"{folder}: no caption set there; give the folder of one, made with `scnlm assemble`")
+    here = Path(__file__).resolve().parent
+    # A wheel brings it as package data, a checkout has it beside the packages.
+    places = (here / "shipped" / "flickr8k", here.parent / "models" / "flickr8k")
+    folder = next((place for place in places if (place / WEIGHTS).is_file()), None)
+    if folder is None:
+        raise InputError(f"{places[0]}: no caption set there; give the folder of one, made with `scnlm assemble`")
     return folder
