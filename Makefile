@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint tables clean
+.PHONY: install demo test test-without-bfloat16 lint tables clean
 
 install: .venv/installed
 
@@ -29,6 +29,11 @@ demo: install
 # One torch thread a worker: two threads each on two cores would collapse.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# What depends on the processor, once more as on one without units for bfloat16 (most laptops).
+test-without-bfloat16: install
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 \
+		$(addprefix tests/test_,precision.py train.py lm_train.py cnn.py image_features.py caption.py generate.py model.py)
 
 lint: install
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from tiny_world import COLOURS, FRAMES, THINGS  # noqa: E402
 
 from vse.datasets import Dataset  # noqa: E402
 from vse.image_features import Features  # noqa: E402
+from vse.precision import has_bfloat16  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -48,3 +49,11 @@ def features(dataset) -> Features:
     array = clean[:, None, None] + 0.1 * draw.standard_normal((len(clean), 2, 3, 12))
     order = draw.permutation(len(clean))  # rows are found by name, not by position
     return Features(array[order].astype(np.float16), tuple(dataset.images[i] for i in order))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `bfloat16` want a machine where that runs and pays."""
+    wanting = [item for item in items if item.get_closest_marker("bfloat16")]
+    if wanting and not has_bfloat16():
+        for item in wanting:
+            item.add_marker(pytest.mark.skip(reason="bfloat16 does not run or does not pay on this machine"))

@@ -140,7 +140,9 @@ def test_timm_models(model, has_prefix):
 def test_random_weights_come_from_the_seed_alone():
     before = torch.get_rng_state()
     one, same, other = (
-        FeatureExtractor("efficientnet-lite0", precision="float32", weights="random", seed=seed)([picture(), picture(100, 100)])
+        FeatureExtractor("efficientnet-lite0", precision="float32", weights="random", seed=seed)(
+            [picture(), picture(100, 100)]
+        )
         for seed in (1, 1, 2)
     )
     assert (one == same).all() and not np.allclose(one, other)

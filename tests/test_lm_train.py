@@ -231,7 +231,10 @@ def test_noise_has_the_norm_it_is_given():
     "settings",
     [
         *(replace(PLAIN, epochs=10, lm=replace(SIZES, model=kind)) for kind in MODELS),
-        replace(PLAIN, epochs=10, precision="bfloat16", content_noise=0.1, lm=replace(SIZES, dropout=0.1)),
+        pytest.param(
+            replace(PLAIN, epochs=10, precision="bfloat16", content_noise=0.1, lm=replace(SIZES, dropout=0.1)),
+            marks=pytest.mark.bfloat16,
+        ),
         replace(PLAIN, epochs=20, optimizer="sgd", learning_rate=1.0, schedule="exponential", decay=0.95),
     ],
     ids=[*MODELS, "bfloat16-noise-dropout", "sgd"],
@@ -391,11 +394,13 @@ RESUMED = {
     "plain": PLAIN,
     "sgd": replace(PLAIN, optimizer="sgd", learning_rate=0.5, schedule="exponential"),
     "noise-dropout": replace(PLAIN, content_noise=0.2, warmup_steps=8, lm=replace(SIZES, dropout=0.3)),
-    "bfloat16-lbl": replace(PLAIN, precision="bfloat16", optimizer="adam", lm=replace(SIZES, model="lbl")),
 }
+HALVES = replace(PLAIN, precision="bfloat16", optimizer="adam", lm=replace(SIZES, model="lbl"))
 
 
-@pytest.mark.parametrize("settings", RESUMED.values(), ids=RESUMED)
+@pytest.mark.parametrize(
+    "settings", [*RESUMED.values(), pytest.param(HALVES, marks=pytest.mark.bfloat16)], ids=[*RESUMED, "bfloat16-lbl"]
+)
 def test_resuming_after_every_epoch_equals_not_stopping(dataset, encoder, tmp_path, settings, epochs_done):
     """Compared before the end, with the optimizer's state, and after it."""
     settings = replace(settings, epochs=4)

@@ -97,5 +97,5 @@ def test_a_run_goes_on_in_its_precision_where_that_runs(asked, begun, there, exp
 def test_bfloat16_that_cannot_run_is_refused_in_one_line(units, monkeypatch):
     units(False)
     monkeypatch.setattr(precision, "_runs", lambda: False)
-    with pytest.raises(InputError, match="precision = bfloat16: .* cannot train in it; expected auto or float32"):
+    with pytest.raises(InputError, match="precision = bfloat16: .* has no units for it; expected auto or float32"):
         precision_of_run("bfloat16", None, CPU)

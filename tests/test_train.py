@@ -70,7 +70,7 @@ def plain(dataset, features, tmp_path_factory):
     [
         replace(PLAIN, epochs=12, loss=LossConfig(name="infonce", temperature=0.1)),
         replace(PLAIN, epochs=20, optimizer="sgd", learning_rate=1.0, decay=0.95, batch_size=8),
-        replace(PLAIN, epochs=12, precision="bfloat16", average=0.9),
+        pytest.param(replace(PLAIN, epochs=12, precision="bfloat16", average=0.9), marks=pytest.mark.bfloat16),
     ],
     ids=["infonce", "the-papers-sgd", "bfloat16-average"],
 )

@@ -44,7 +44,7 @@ def precision_of_run(asked: str, begun: object, device: torch.device) -> Literal
     here = resolve_precision("auto", device)
     if asked == "bfloat16" and here != asked and not runs_in_bfloat16(device.type):
         raise InputError(
-            f"precision = bfloat16: {describe_device(device)} cannot train in it; expected auto or float32 here"
+            f"precision = bfloat16: {describe_device(device)} has no units for it; expected auto or float32 here"
         )
     if asked != "auto":
         return resolve_precision(asked, device)

@@ -1,0 +1,91 @@
+"""The shipped set on two kinds of machine: `python -m experiments.precision` writes results/precision.json.
+
+The same photos, features and captions are made once in the precision that is chosen for this machine and once as on one
+without units for bfloat16 (simulated by the kernels that are allowed). What must agree: rsum, and the sentences.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from experiments import RESULTS, find_data
+from experiments.ranking import EXPERIMENTS, FEATURES, commit
+from scnlm.caption import Captioner, shipped_set
+from vse.datasets import read_dataset
+from vse.errors import InputError
+from vse.evaluate import evaluate
+from vse.feature_store import open_combined
+from vse.files import json_text, write_json
+from vse.image_features import extract_features
+from vse.precision import describe_device, resolve_precision
+
+WITHOUT_UNITS = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+CAPTIONED = 200  # test photos, the first ones
+
+
+def measure(captioned: int) -> dict:
+    """What this process, with the kernels that it may use, makes of the test photos."""
+    dataset = read_dataset(find_data("flickr8k")).split("test")
+    captioner, precision, folders = Captioner.load(shipped_set()), resolve_precision("auto"), []
+    for name in EXPERIMENTS["best"].features:
+        encoder, views, grid, _ = FEATURES[name]
+        folders.append(Path("features") / "flickr8k-test" / f"{name}-{precision}")
+        paths = [dataset.path(i) for i in range(len(dataset.images))]
+        extract_features(paths, dataset.images, encoder, folders[-1], views=views, grid=grid)
+    model = captioner.encoder
+    features = open_combined(folders, model.feature_info)
+    row = evaluate([model], dataset, [features], bootstrap=0)
+    points = model.encode_images(features.take(dataset.images[:captioned]))
+    captions = [
+        [c.text for c in captioner.captions(point[None])[0]]
+        for point in tqdm(points, desc=f"captions in {precision}", unit="photo", disable=None)
+    ]
+    return {"machine": describe_device("cpu"), "precision": precision, "rsum": row.rsum, "captions": captions}
+
+
+def compare(captioned: int) -> dict:
+    """Both kinds side by side, each in a process of its own. Raises InputError on a machine that has one kind only."""
+    if resolve_precision("auto") == "float32":
+        raise InputError("this machine has no units for bfloat16, so there is no other kind to compare with")
+    kinds = []
+    for kernels in ({}, WITHOUT_UNITS):
+        command = [sys.executable, "-m", "experiments.precision", "--one", "--photos", str(captioned)]
+        done = subprocess.run(command, env=os.environ | kernels, stdout=subprocess.PIPE, text=True, check=True)
+        kinds.append(json.loads(done.stdout.splitlines()[-1]))
+    first, second = (kind.pop("captions") for kind in kinds)
+    pairs = list(zip(first, second, strict=True))
+    return {
+        "command": "python -m experiments.precision", "commit": commit(), "photos": captioned, "kinds": kinds,
+        "same_best_sentence": sum(a[0] == b[0] for a, b in pairs) / len(pairs),
+        "best_sentence_among_the_five": sum(a[0] in b for a, b in pairs) / len(pairs),
+        "same_of_five": sum(len(set(a) & set(b)) for a, b in pairs) / sum(len(a) for a in first),
+    }  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments.precision", description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=int, default=CAPTIONED, help="test photos that are captioned")
+    parser.add_argument("--one", action="store_true", help="only this process' kind, as JSON")
+    arguments = parser.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    try:
+        if arguments.one:
+            print(json_text(measure(arguments.photos)))
+            return 0
+        result = compare(arguments.photos)
+    except InputError as error:
+        print(f"experiments.precision: {error}", file=sys.stderr)
+        return 1
+    write_json(RESULTS / "precision.json", result)
+    print((RESULTS / "precision.json").read_text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
