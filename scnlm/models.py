@@ -7,12 +7,13 @@ f num_factors (F), d content_dim (of u), g gate_dim (the paper's G), y tag_dim, 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vse.errors import InputError
+from vse.settings import SIZE, check_settings
 from vse.vocabulary import BOS_ID
 
 Tokens = Int[Tensor, "b t"]
@@ -25,7 +26,7 @@ NO_TAG = 0  # beyond the end of a sentence
 class LMConfig:
     """Which model and its sizes; what the paper leaves open was chosen on Flickr8K dev."""
 
-    model: str = "scnlm"  # "lbl", "multiplicative", "scnlm"
+    model: Literal["lbl", "multiplicative", "scnlm"] = "scnlm"
     word_dim: int = 150  # K (open)
     num_factors: int = 100  # F (section 3.3)
     context: int = 5  # words before the predicted one, n - 1 (open)
@@ -35,12 +36,10 @@ class LMConfig:
     dropout: float = 0.0  # on r_hat (open)
 
     def __post_init__(self):
-        if self.model not in MODELS:
-            raise InputError(f"model = {self.model!r}: expected {', '.join(MODELS)}")
-        if min(self.word_dim, self.num_factors, self.context, self.gate_dim, self.tag_dim) < 1 or self.tag_context < 0:
-            raise InputError("all sizes must be 1 or more, tag_context 0 or more")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout = {self.dropout}: expected a number in [0, 1)")
+        check_settings(
+            self, word_dim=SIZE, num_factors=SIZE, context=SIZE, gate_dim=SIZE, tag_context="[0, 65535]",
+            tag_dim=SIZE, dropout="[0, 1)",
+        )  # fmt: skip
 
 
 class LBL(nn.Module):

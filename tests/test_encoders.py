@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from vse.errors import InputError
 from vse.image_encoder import ImageConfig, ImageEncoder
+from vse.settings import config_from_dict
 from vse.text_encoders import BagOfWordsEncoder, ConvEncoder, PeepholeLSTM, TextConfig, make_text_encoder
 from vse.vocabulary import PAD_ID, UNK_ID
 
@@ -274,13 +275,13 @@ def test_dropout_only_in_training():
 @pytest.mark.parametrize(
     "make_config",
     [
-        lambda: TextConfig(encoder="transformer"),
-        lambda: TextConfig(pooling="first"),
+        lambda: config_from_dict(TextConfig, {"encoder": "transformer"}, "text"),
+        lambda: config_from_dict(TextConfig, {"pooling": "first"}, "text"),
         lambda: TextConfig(dropout=1.0),
         lambda: TextConfig(word_dropout=-0.1),
         lambda: TextConfig(hidden=0),
         lambda: TextConfig(length_groups=0),
-        lambda: ImageConfig(pooling="max"),
+        lambda: config_from_dict(ImageConfig, {"pooling": "max"}, "image"),
         lambda: ImageConfig(heads=0),
         lambda: ImageConfig(dropout=2.0),
     ],

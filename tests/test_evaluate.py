@@ -10,9 +10,11 @@ import torch
 
 from vse.errors import InputError
 from vse.evaluate import HEADER, evaluate, row_of
+from vse.files import parse_json
 from vse.image_features import Features
 from vse.metrics import Recall, bootstrap_rsum, i2t_ranks, t2i_ranks
 from vse.model import VSE, VSEConfig
+from vse.run_log import RunLog
 from vse.text_encoders import TextConfig
 from vse.vocabulary import Vocabulary
 
@@ -96,4 +98,25 @@ def test_a_row_prints_and_goes_into_json(split, features):
 
 
 def test_the_interval_is_left_out_when_not_asked_for(split, features):
-    assert all(np.isnan(evaluate([make(split, 0)], split, [features], bootstrap=0).interval))
+    row = evaluate([make(split, 0)], split, [features], bootstrap=0)
+    assert all(np.isnan(row.interval)) and row.as_dict()["interval"] is None
+    assert json.loads(json.dumps(row.as_dict(), allow_nan=False))["rsum"] == row.rsum
+
+
+def test_the_log_of_a_run_is_json(tmp_path):
+    """Of every line, whatever was measured; a browser takes no NaN."""
+    log, nan = RunLog(tmp_path), float("nan")
+    for epoch in (1, 2, 2):  # the second is repeated after a kill
+        log.epoch({"epoch": epoch, "loss": nan, "dev": {"rsum": float("inf"), "interval": (nan, nan)}})
+    log.close()
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    expected = {"loss": None, "dev": {"rsum": None, "interval": [None, None]}}
+    assert [parse_json(line, "log") for line in lines] == [{"epoch": 1} | expected, {"epoch": 2} | expected]
+
+
+def test_a_log_that_is_no_text_is_refused_in_one_line(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b"\xff\xfe{}\n")
+    log = RunLog(tmp_path)
+    with pytest.raises(InputError, match=r"metrics\.jsonl: not UTF-8"):
+        log.epoch({"epoch": 2, "loss": 1.0, "dev": {}})
+    log.close()

@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from scnlm.models import LBL, MODELS, NO_TAG, SCNLM, LMConfig, MultiplicativeLM, make_model
 from vse.errors import InputError
+from vse.settings import config_from_dict
 from vse.vocabulary import PAD_ID
 
 WORDS, TAGS, DIM = 9, 6, 4
@@ -242,9 +243,13 @@ def test_each_model_adds_to_the_one_before():
 @pytest.mark.parametrize(
     "wrong, says",
     [
-        ({"model": "rnn"}, "model = 'rnn': expected lbl, multiplicative, scnlm"),
-        *(({name: 0}, "sizes") for name in ("word_dim", "num_factors", "context", "gate_dim", "tag_dim")),
-        ({"tag_context": -1}, "tag_context 0 or more"),
+        ({"model": "rnn"}, "model = 'rnn': expected lbl, multiplicative or scnlm"),
+        *(
+            ({name: size}, f"{name} = {size}: expected")
+            for name in ("word_dim", "num_factors", "context", "gate_dim", "tag_dim")
+            for size in (0, 70_000, 8.0)
+        ),
+        ({"tag_context": -1}, "tag_context = -1: expected a number in [0, "),
         ({"dropout": 1.0}, "dropout = 1.0: expected"),
         ({"dropout": -0.1}, "dropout = -0.1: expected"),
         ({"dropout": float("nan")}, "dropout = nan: expected"),
@@ -253,7 +258,7 @@ def test_each_model_adds_to_the_one_before():
 )
 def test_settings_without_sense_are_refused_in_one_line(wrong, says):
     with pytest.raises(InputError) as error:
-        LMConfig(**wrong)
+        config_from_dict(LMConfig, wrong)
     assert says in str(error.value) and "\n" not in str(error.value)
 
 

@@ -1,12 +1,19 @@
 """vse.losses: the float64 loops of reference.py, gradients, and no negative from the same image."""
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 import reference
 import torch
 
 from vse.errors import InputError
+from vse.image_encoder import ImageConfig
 from vse.losses import LossConfig, make_objective
+from vse.settings import config_from_dict
+from vse.text_encoders import TextConfig
+from vse.train_config import TrainConfig, make_optimizer, set_learning_rate
 
 CONFIGS = {
     "ranking": LossConfig(),
@@ -162,18 +169,70 @@ def test_the_temperature_is_learned_only_when_asked_for():
 
 
 def test_the_temperature_is_bounded():
+    """From the start, after a step, and in a state of before there was the bound on the parameter."""
     images, captions, same = batch(OWNER)
-    loss = make_objective(LossConfig(name="infonce")).double()
-    with torch.no_grad():
-        loss.log_scale.fill_(20.0)
     expected = reference.info_nce(images.numpy(), captions.numpy(), OWNER, 0.01)
-    assert loss(images, captions, same).item() == pytest.approx(expected, rel=1e-6)
+    losses = [make_objective(LossConfig(name="infonce", temperature=t)).double() for t in (1e-4, 0.05, 0.05)]
+    with torch.no_grad():
+        losses[1].log_scale.fill_(20.0)
+    losses[1].clamp_()
+    losses[2].load_state_dict({"log_scale": torch.tensor(20.0)})
+    for loss in losses:
+        assert loss(images, captions, same).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_temperature_at_its_bound_comes_back():
+    """There the gradient is the derivative of the loss, and steps by it warm the temperature where that is better."""
+    images, captions, same = unit(7), unit(7, seed=9), torch.eye(7).bool()  # nothing fits: an even guess is best
+    loss = make_objective(LossConfig(name="infonce", temperature=1e-3)).double()
+    optimizer = torch.optim.Adam(loss.parameters(), 0.1)
+    value = loss(images, captions, same)
+    value.backward()
+    vectors = images.numpy(), captions.numpy()
+    cooler, warmer = (reference.info_nce(*vectors, list(range(7)), 0.01 * factor) for factor in (1, 1.001))
+    assert loss.log_scale.grad.item() == pytest.approx((cooler - warmer) / 0.001, rel=0.01) and cooler > warmer
+    for _ in range(10):
+        optimizer.step()
+        loss.clamp_()
+    assert loss.log_scale.exp().item() < 50
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"name": "triplet"}, {"margin": 0.0}, {"temperature": -1.0}, {"num_contrastive": -1}]
-)
+    "wrong",
+    [
+        {"name": "triplet"}, {"margin": 0.0}, {"temperature": -1.0}, {"num_contrastive": -1}, {"distill": 1.5},
+        {"warmup_epochs": -1}, {"reduction": "max"}, {"num_contrastive": 2.0}, {"learn_temperature": "no"},
+        *({name: math.nan} for name in ("margin", "temperature", "distill", "teacher_temperature")),
+        *({name: math.inf} for name in ("margin", "temperature", "distill", "teacher_temperature")),
+    ],
+    ids=str,
+)  # fmt: skip
 def test_settings_without_sense_are_refused_in_one_line(wrong):
     with pytest.raises(InputError, match=r"loss\.") as error:
-        LossConfig(**wrong)
+        config_from_dict(LossConfig, wrong, "loss")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [LossConfig, TextConfig, ImageConfig, TrainConfig])
+def test_no_number_of_a_config_may_be_none(kind):
+    """Also where the dataclass is made in Python, with a range or without one."""
+    for field in dataclasses.fields(kind):
+        if isinstance(field.default, float):
+            for value in (math.nan, math.inf, -math.inf):
+                with pytest.raises(InputError, match=rf"{field.name} = -?(nan|inf): expected a finite number"):
+                    kind(**{field.name: value})
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_weights_decay_but_not_gains_biases_and_the_temperature(optimizer):
+    """With gradients of zero only the decay moves a parameter."""
+    parameters = [torch.nn.Parameter(torch.ones(shape)) for shape in ((3, 2), (2, 3, 2), (3,), ())]
+    config = TrainConfig(optimizer=optimizer, learning_rate=0.1, weight_decay=0.5)
+    stepper = make_optimizer(config, parameters)
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    set_learning_rate(stepper, config, 0, 1)
+    stepper.step()
+    moved = [bool((parameter != 1).any()) for parameter in parameters]
+    assert moved == ([True, True, False, False] if optimizer == "adamw" else [False] * 4)
+    assert make_optimizer(config, parameters[2:])  # only such

@@ -173,6 +173,23 @@ def test_the_bootstrap_interval_is_deterministic_and_holds_the_estimate():
     assert 20 < high - low < 200
 
 
+def test_the_bootstrap_weighs_an_image_by_its_captions():
+    """Images own 1 to 9 captions: drawn again in a loop, every drawn image brings all its captions' ranks along."""
+    draw = np.random.default_rng(5)
+    owner = draw.permutation(np.repeat(np.arange(12), draw.integers(1, 10, 12)))
+    # Images with many captions are found well, those with few are not: equal weights would give another interval.
+    many = np.bincount(owner)[owner] > 4
+    i2t, t2i = draw.integers(1, 15, 12), np.where(many, 1, 20)
+    sums = []
+    for drawn in np.random.default_rng(7).integers(12, size=(400, 12)):
+        found = np.concatenate([t2i[owner == image] for image in drawn])
+        sums.append(rsum(Recall.of(i2t[drawn]), Recall.of(found)))
+    expected = np.percentile(sums, [2.5, 97.5])
+    assert bootstrap_rsum(i2t, t2i, owner, draws=400, seed=7) == pytest.approx(expected)
+    by_image = [300 * (t2i[owner == image] == 1).mean() for image in range(12)]  # a mean of means
+    assert abs(300 * many.mean() - np.mean(by_image)) > 20
+
+
 def test_the_bootstrap_interval_collapses_when_every_image_is_right():
     ones = np.ones(6, np.int64)
     assert bootstrap_rsum(ones[:3], ones, np.array([0, 1, 2, 2, 1, 0])) == (600.0, 600.0)

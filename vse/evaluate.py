@@ -4,6 +4,7 @@ The ensemble of several models is their mean score (section 3.1's protocol for e
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,8 +43,9 @@ class Row:
         return f"i2t {i2t}  t2i {t2i}  rsum {self.rsum:.1f}"
 
     def as_dict(self) -> dict:
-        """For JSON."""
-        return dataclasses.asdict(self)
+        """For JSON: an interval that was not asked for is None."""
+        interval = None if any(map(math.isnan, self.interval)) else self.interval
+        return dataclasses.asdict(self) | {"interval": interval}
 
 
 def row_of(

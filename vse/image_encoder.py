@@ -5,12 +5,14 @@ Shapes: b batch, r regions of a photo, f feature_dim, d embed_dim.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from vse.errors import InputError
+from vse.settings import SIZE, check_settings
 
 Features = Float[Tensor, "b r f"]
 Unit = Float[Tensor, "b d"]
@@ -20,16 +22,13 @@ Unit = Float[Tensor, "b d"]
 class ImageConfig:
     """How a feature becomes a point of the space; the defaults are the paper's x = W_I q."""
 
-    pooling: str = "mean"  # of the regions: "mean", or "attention" (learned weights, a softmax a head)
+    pooling: Literal["mean", "attention"] = "mean"  # of the regions; "attention": learned weights, a softmax a head
     heads: int = 4  # of "attention": each weights the regions for its own part of the feature
     hidden: int = 0  # units of an MLP added to W_I q; 0 = none
     dropout: float = 0.0  # on the features
 
     def __post_init__(self):
-        if self.pooling not in ("mean", "attention"):
-            raise InputError(f"image.pooling = {self.pooling!r}: expected mean or attention")
-        if not 0 <= self.dropout < 1 or self.heads < 1 or self.hidden < 0:
-            raise InputError("image.dropout must be in [0, 1), image.heads 1 or more, image.hidden 0 or more")
+        check_settings(self, "image.", heads=SIZE, hidden="[0, 65536]", dropout="[0, 1)")
 
 
 class ImageEncoder(nn.Module):

@@ -4,27 +4,31 @@ Row b of both is a pair; `same_image[i, j]` is true where caption j belongs to t
 true), and such a pair is never a negative. Embeddings are unit vectors. Later objectives go beside these.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vse.errors import InputError
+from vse.settings import check_settings
 
 Embeddings = Float[Tensor, "b d"]
 SameImage = Bool[Tensor, "b b"]
+_LARGEST_LOG_SCALE = math.log(100)  # CLIP's
 
 
 @dataclass(frozen=True)
 class LossConfig:
     """Which objective and its settings; the defaults are the paper's."""
 
-    name: str = "ranking"  # "ranking" (section 2.2), "hardest" (VSE++, Faghri 2018), "infonce" (van den Oord 2018)
+    # "ranking" (section 2.2), "hardest" (VSE++, Faghri 2018), "infonce" (van den Oord 2018)
+    name: Literal["ranking", "hardest", "infonce"] = "ranking"
     margin: float = 0.2  # a of the ranking loss, in cosine (supplement)
     num_contrastive: int = 0  # contrastive items drawn per pair from the batch; 0 = all of them (open in the paper)
-    reduction: str = "sum"  # of "ranking" over contrastive items: "sum" or "mean", a factor on the learning rate
+    reduction: Literal["sum", "mean"] = "sum"  # of "ranking" over contrastive items, a factor on the learning rate
     warmup_epochs: int = 0  # "hardest": epochs of the sum over all contrastive items first
     temperature: float = 0.05  # starting temperature of "infonce", in cosine
     learn_temperature: bool = True  # "infonce": the temperature is trained (CLIP, Radford 2021)
@@ -32,14 +36,10 @@ class LossConfig:
     teacher_temperature: float = 0.05  # of the teachers' and the student's scores in the distillation, in cosine
 
     def __post_init__(self):
-        if self.name not in ("ranking", "hardest", "infonce"):
-            raise InputError(f"loss.name = {self.name!r}: expected ranking, hardest or infonce")
-        if self.reduction not in ("sum", "mean"):
-            raise InputError(f"loss.reduction = {self.reduction!r}: expected sum or mean")
-        if not 0 <= self.distill <= 1 or self.teacher_temperature <= 0:
-            raise InputError("loss.distill must be in [0, 1], loss.teacher_temperature positive")
-        if self.margin <= 0 or self.temperature <= 0 or self.num_contrastive < 0:
-            raise InputError("loss.margin and loss.temperature must be positive, loss.num_contrastive 0 or more")
+        check_settings(
+            self, "loss.", margin="> 0", num_contrastive=">= 0", warmup_epochs=">= 0", temperature="> 0",
+            distill="[0, 1]", teacher_temperature="> 0",
+        )  # fmt: skip
 
 
 class RankingLoss(nn.Module):
@@ -96,16 +96,26 @@ class HardestNegativeLoss(nn.Module):
 
 
 class InfoNCELoss(nn.Module):
-    """Symmetric cross-entropy over the batch at a temperature (CLIP's loss); mean over pairs and directions."""
+    """Symmetric cross-entropy over the batch at a temperature (CLIP's loss); mean over pairs and directions.
+
+    The temperature has a lower bound, 0.01: below it one pair would decide the step. As in CLIP it is the parameter
+    that is held there, by `clamp_` after every step: a bound in `forward` would take its gradient away for good.
+    """
 
     def __init__(self, temperature: float, learn_temperature: bool = True):
         super().__init__()
         log_scale = torch.tensor(-1.0) * torch.tensor(temperature).log()
         self.log_scale = nn.Parameter(log_scale, requires_grad=learn_temperature)
+        self.register_load_state_dict_post_hook(lambda module, _: module.clamp_())
+        self.clamp_()
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Puts the temperature back to its bound where a step, or a state of before, has it below."""
+        self.log_scale.clamp_(max=_LARGEST_LOG_SCALE)
 
     def forward(self, images: Embeddings, captions: Embeddings, same_image: SameImage) -> Float[Tensor, ""]:
-        # CLIP's bound: a temperature under 0.01 lets one pair decide the step.
-        logits = (images @ captions.T) * self.log_scale.exp().clamp(max=100.0)
+        logits = (images @ captions.T) * self.log_scale.exp()
         right = torch.eye(len(images), dtype=torch.bool, device=images.device)
         logits = logits.masked_fill(same_image & ~right, -torch.inf)
         target = torch.arange(len(images), device=images.device)

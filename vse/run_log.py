@@ -1,11 +1,11 @@
 """What a training leaves to look at: metrics.jsonl, a line an epoch, and TensorBoard."""
 
-import json
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from vse.files import write_text
+from vse.errors import InputError
+from vse.files import json_text, write_text
 
 
 class RunLog:
@@ -18,12 +18,18 @@ class RunLog:
     def epoch(self, line: dict) -> None:
         """Adds an epoch: its number, loss, seconds, captions_per_s, learning_rate and what was measured on dev."""
         number = line["epoch"]
-        kept = self._path.read_text().splitlines()[: number - 1] if self._path.exists() else []
-        text = "\n".join([*kept, json.dumps(line)]) + "\n"
-        write_text(self._path, text)
+        before = self._lines()[: number - 1]
+        write_text(self._path, "\n".join([*before, json_text(line)]) + "\n")
         self._board.add_scalar("train/loss", line["loss"], number)
         for name, value in _flat(line["dev"]):
             self._board.add_scalar(f"dev/{name}", value, number)
+
+    def _lines(self) -> list[str]:
+        """The epochs that were logged before. Raises InputError for a log that is no text."""
+        try:
+            return self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self._path}: not UTF-8 ({error}); restore it or delete it, then --resume") from None
 
     def close(self) -> None:
         self._board.close()

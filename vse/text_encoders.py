@@ -6,13 +6,14 @@ Shapes: b batch, t words, w word_dim, h hidden, d embed_dim.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from vse.errors import InputError
+from vse.settings import SIZE, check_settings
 from vse.vocabulary import PAD_ID, UNK_ID
 
 Tokens = Int[Tensor, "b t"]
@@ -25,11 +26,11 @@ class TextConfig:
     """How a sentence becomes a point of the space; the defaults are the paper's LSTM."""
 
     # "lstm", "peephole" (the paper's cell), "gru", "conv" (windows of 1 to 3 words, Kim 2014), "bow" (sum of words)
-    encoder: str = "lstm"
+    encoder: Literal["lstm", "peephole", "gru", "conv", "bow"] = "lstm"
     word_dim: int = 300  # word2vec's (section 3.1)
     hidden: int = 300  # units a direction (section 3.1)
     bidirectional: bool = False  # a second reader from the right
-    pooling: str = "last"  # over time: "last" state (the paper), "max", "mean"
+    pooling: Literal["last", "max", "mean"] = "last"  # over time; "last": the last state (the paper)
     forget_bias: float = 1.0  # an LSTM's forget gates start at it, so that first words reach the last state (open)
     tune_words: bool = True  # train the word vectors (open in the paper)
     dropout: float = 0.0  # on the word vectors and on the pooled state
@@ -37,14 +38,9 @@ class TextConfig:
     length_groups: int = 1  # groups of like length a batch is read in, for speed: each pads to its own longest
 
     def __post_init__(self):
-        if self.encoder not in ("lstm", "peephole", "gru", "conv", "bow"):
-            raise InputError(f"text.encoder = {self.encoder!r}: expected lstm, peephole, gru, conv or bow")
-        if self.pooling not in ("last", "max", "mean"):
-            raise InputError(f"text.pooling = {self.pooling!r}: expected last, max or mean")
-        if not 0 <= self.dropout < 1 or not 0 <= self.word_dropout < 1:
-            raise InputError("text.dropout and text.word_dropout must be in [0, 1)")
-        if min(self.word_dim, self.hidden, self.length_groups) < 1:
-            raise InputError("text.word_dim, text.hidden and text.length_groups must be 1 or more")
+        check_settings(
+            self, "text.", word_dim=SIZE, hidden=SIZE, length_groups=SIZE, dropout="[0, 1)", word_dropout="[0, 1)"
+        )
 
 
 class _Words(nn.Module):

@@ -2,15 +2,15 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-from vse.errors import InputError
 from vse.losses import LossConfig
 from vse.model import VSEConfig
-from vse.precision import PRECISIONS, Precision
+from vse.precision import Precision
+from vse.settings import check_settings
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     epochs: int = 12  # open in the paper; chosen on Flickr8K dev
     batch_size: int = 40  # pairs (supplement: 40 on Flickr8K, 100 on Flickr30K)
-    optimizer: str = "sgd"  # "sgd" without momentum (supplement), "adam", "adamw"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # "sgd": without momentum (supplement)
     learning_rate: float = 1.0  # at the start (supplement)
-    schedule: str = "exponential"  # "exponential" (supplement), "cosine" (to 0), "constant"
+    schedule: Literal["exponential", "cosine", "constant"] = "exponential"  # (supplement); "cosine": to 0
     decay: float = 0.85  # of "exponential": factor an epoch (open in the paper; chosen on Flickr8K dev)
     warmup_steps: int = 0  # steps of linear rise to the learning rate
     weight_decay: float = 0.0  # of "adamw"
@@ -34,20 +34,14 @@ class TrainConfig:
     precision: Precision = "auto"  # of the encoders' products; "auto": bfloat16 (autocast) where it runs and pays
 
     def __post_init__(self):
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} = {getattr(self, name)!r}: expected {' or '.join(allowed)}")
-        if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0 or self.min_count < 1:
-            raise InputError("epochs and min_count must be 1 or more, batch_size 2 or more, learning_rate positive")
-        if not 0 <= self.average < 1:
-            raise InputError(f"average = {self.average}: expected a decay in [0, 1), 0 for no averaging")
+        own = {"batch_size": ">= 2", "extra_pairs": ">= 0", "average": "[0, 1)", "min_count": ">= 1"}
+        check_settings(self, **OPTIMIZER_RANGES, **own)
 
 
-_CHOICES = {
-    "optimizer": ("sgd", "adam", "adamw"),
-    "schedule": ("exponential", "cosine", "constant"),
-    "precision": PRECISIONS,
-}
+OPTIMIZER_RANGES = {
+    "epochs": ">= 1", "learning_rate": "> 0", "decay": "> 0", "warmup_steps": ">= 0", "weight_decay": ">= 0",
+    "gradient_norm": ">= 0",
+}  # fmt: skip
 
 
 @runtime_checkable
@@ -64,12 +58,15 @@ class OptimizerSettings(Protocol):
 
 
 def make_optimizer(config: OptimizerSettings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer that `config` names."""
+    """The optimizer that `config` names; weight decay is for matrices, not for gains, biases and a temperature."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, config.learning_rate)
     if config.optimizer == "adam":
         return torch.optim.Adam(parameters, config.learning_rate)
-    return torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
+    matrices = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], config.learning_rate)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerSettings, step: int, steps: int) -> None:
