@@ -1,28 +1,28 @@
 """`LanguageModel`: a trained model with its words and tags, and its run folder.
 
 The folder is the encoder's kind: `model.safetensors`, `config.json`, `vocabulary.txt`, `structures.json` (the bank of
-training tag sequences), plain and atomic. Trains nothing and decodes nothing.
+training tag sequences), plain and atomic, bound by `manifest.json`. Trains nothing and decodes nothing.
 """
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from scnlm.models import LBL, LMConfig, make_model
 from scnlm.structure import StructureBank, TagVocabulary
-from vse.checkpoint import CONFIG, WEIGHTS, WORDS, config_from_dict, save_weights
+from vse import manifest
+from vse.checkpoint import CONFIG, WEIGHTS, WORDS, is_size, load_weights, save_weights
 from vse.errors import InputError
 from vse.files import read_json, write_atomically, write_json
+from vse.settings import config_from_dict
 from vse.vocabulary import Vocabulary
 
 VERSION = 1  # of the folder's format
 KIND = "language model"
 STRUCTURES = "structures.json"
+_PARTS = (CONFIG, WEIGHTS, WORDS, STRUCTURES)  # what a model is made of
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,8 @@ class LanguageModel:
 
 
 def save(out: Path, lm: LanguageModel, extra: dict) -> None:
-    """Writes what `load` needs, the weights last; `extra` (training settings, data) goes into config.json."""
+    """Writes what `load` needs, the manifest last; `extra` (training settings, data) goes into config.json."""
+    manifest.unbind(out)
     write_atomically(out / WORDS, lm.vocabulary.save)
     lm.structures.save(out / STRUCTURES)
     write_json(out / CONFIG, {
@@ -70,6 +71,7 @@ def save(out: Path, lm: LanguageModel, extra: dict) -> None:
         "tags": {"tag_set": lm.tags.tag_set, "names": list(lm.tags.tags)}, "encoder": lm.encoder, **extra,
     })  # fmt: skip
     save_weights(out, lm.model)
+    manifest.bind(out, _PARTS)
 
 
 def load(run: str | Path, device: str = "cpu") -> LanguageModel:
@@ -84,28 +86,35 @@ def load(run: str | Path, device: str = "cpu") -> LanguageModel:
     config = read_json(run / CONFIG)
     if config.get("kind") != KIND:
         raise InputError(f"{run}: not a language model; expected a folder that `scnlm train --out` made")
-    if not isinstance(config.get("version"), int) or config["version"] > VERSION:
-        raise InputError(f"{run}: format version {config.get('version')}, this software reads up to {VERSION}; upgrade")
+    version = config.get("version")
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise InputError(f"{run}: format version {str(version)[:40]}, this software reads up to {VERSION}; upgrade")
     for name in (WORDS, WEIGHTS, STRUCTURES):
         if not (run / name).is_file():
             raise InputError(f"{run}: half-written run ({name} is missing); repeat its `scnlm train` with --resume")
-    try:
-        tags = TagVocabulary(tuple(config["tags"]["names"]), config["tags"]["tag_set"])
-        lm = LanguageModel.make(
-            config_from_dict(LMConfig, config["model"], f"{run / CONFIG}: model"), Vocabulary.load(run / WORDS),
-            StructureBank.load(run / STRUCTURES, tags.tag_set), tags, config["content_dim"], config["encoder"],
-        )  # fmt: skip
-        lm.model.load_state_dict(load_file(run / WEIGHTS))
-        _check_tags(lm.structures, tags, run / STRUCTURES)
-    except SafetensorError as error:
-        raise InputError(f"{run / WEIGHTS}: damaged weights ({error}); train again or restore the file") from None
-    except (KeyError, TypeError) as error:
-        what = str(error).splitlines()[0]
-        raise InputError(f"{run / CONFIG}: damaged ({what} is missing or wrong); restore the file") from None
-    except RuntimeError as error:
-        raise InputError(f"{run}: {WEIGHTS} does not fit {CONFIG} ({str(error).splitlines()[-1].strip()})") from None
+    lm = _make(run, config)
+    load_weights(run, lm.model)
+    _check_tags(lm.structures, lm.tags, run / STRUCTURES)
     lm.model.to(torch.device(device)).eval()
-    return dataclasses.replace(lm, fingerprint=hashlib.sha256((run / WEIGHTS).read_bytes()).hexdigest()[:16])
+    return dataclasses.replace(lm, fingerprint=manifest.check(run, _PARTS)[WEIGHTS][:16])
+
+
+def _make(run: Path, config: dict) -> LanguageModel:
+    """The language model that a config says, its weights on "meta". Raises InputError for a damaged config."""
+    tags, where = config.get("tags"), f"{run / CONFIG}: damaged"
+    for key, sound in (
+        ("model", isinstance(config.get("model"), dict)),
+        ("content_dim", is_size(config.get("content_dim"))),
+        ("tags", isinstance(tags, dict) and isinstance(tags.get("names"), list) and "tag_set" in tags),
+        ("encoder", isinstance(config.get("encoder"), str)),
+    ):
+        if not sound:
+            raise InputError(f"{where} ({key!r} is missing or wrong); restore the file")
+    named = config_from_dict(TagVocabulary, {"tags": tags["names"], "tag_set": tags["tag_set"]}, f"{where}, tags")
+    words, bank = Vocabulary.load(run / WORDS), StructureBank.load(run / STRUCTURES, named.tag_set)
+    sizes = config_from_dict(LMConfig, config["model"], f"{run / CONFIG}: model")
+    with torch.device("meta"):
+        return LanguageModel.make(sizes, words, bank, named, config["content_dim"], config["encoder"])
 
 
 def _check_tags(structures: StructureBank, tags: TagVocabulary, path: Path) -> None:

@@ -30,6 +30,8 @@ class TagVocabulary:
 
     def __post_init__(self):
         object.__setattr__(self, "tags", tuple(self.tags))
+        if not all(isinstance(tag, str) for tag in (*self.tags, self.tag_set)):
+            raise InputError(f"a tag vocabulary has texts, this one {str(self.tags)[:80]}")
         check_tag_set(self.tag_set)
         named = self.tags[2:]
         if self.tags[:2] != (NONE, END) or list(named) != sorted(set(named) - {NONE, END}):
@@ -117,10 +119,12 @@ class StructureBank:
         """Reads what `save` wrote. Raises InputError for anything else, and for another tag set than asked for."""
         path = Path(path)
         value = read_json(path)
-        if value.get("version") != _VERSION:
-            raise InputError(f"{path}: a bank of version {value.get('version')!r}, expected {_VERSION}; make it again")
+        version = value.get("version")
+        if type(version) is not int or version != _VERSION:
+            raise InputError(f"{path}: a bank of version {str(version)[:40]!r}, expected {_VERSION}; make it again")
         found, spacy_model, sequences = (value.get(key) for key in ("tag_set", "spacy_model", "sequences"))
-        if found not in TAG_SETS or not isinstance(spacy_model, str) or not _is_counted(sequences):
+        texts = isinstance(found, str) and isinstance(spacy_model, str)
+        if not texts or found not in TAG_SETS or not _is_counted(sequences):
             raise InputError(f"{path}: damaged, expected tag_set, spacy_model and counted sequences; make it again")
         if tag_set not in (None, found):
             raise InputError(f"{path}: a bank of {found} tags, expected {tag_set} ones; make it again with those")
@@ -128,9 +132,10 @@ class StructureBank:
 
 
 def _is_counted(sequences: object) -> bool:
-    """True for one or more sequences of tags, each with the number of times it was seen."""
+    """True for one or more sequences of tags, each with how often it was seen, at most 2^53 in all."""
     return (
         isinstance(sequences, dict)
         and bool(sequences)
         and all(s and s == " ".join(s.split()) and type(n) is int and n > 0 for s, n in sequences.items())
+        and sum(sequences.values()) <= 2**53  # as floats they are counted exactly
     )

@@ -1,14 +1,16 @@
 """vse.checkpoint: a run folder gives the same model again, and says in one line what is wrong with it."""
 
+import dataclasses
 import errno
 import json
+import math
 import os
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from vse import checkpoint
 from vse.checkpoint import (
@@ -78,7 +80,8 @@ def test_a_loaded_model_gives_the_same_vectors(saved):
 
 
 def test_a_run_folder_is_plain_text_and_safetensors(saved):
-    assert sorted(p.name for p in saved.iterdir()) == ["config.json", "model.safetensors", "vocabulary.txt"]
+    expected = ["config.json", "manifest.json", "model.safetensors", "vocabulary.txt"]
+    assert sorted(p.name for p in saved.iterdir()) == expected
     config = json.loads((saved / "config.json").read_text())
     assert config["version"] == 1 and config["seed"] == 3 and config["model"]["text"]["encoder"] == "peephole"
 
@@ -121,11 +124,68 @@ def test_an_unknown_key(run, where):
 
 
 @pytest.mark.parametrize(
-    "model", [7, None, [], {"text": 7}, {"embed_dim": "300"}, {"embed_dim": None}, {"text": {"encoder": "nn"}}]
-)
-def test_a_config_of_wrong_types(run, model):
+    "model, says",
+    [
+        (7, "JSON object"), (None, "JSON object"), ([], "JSON object"), ({"text": 7}, "model.text: expected a JSON"),
+        ({"embed_dim": "300"}, r"model\.embed_dim = '300': expected a whole number"),
+        ({"embed_dim": None}, "embed_dim = None: expected a whole number"),
+        ({"embed_dim": 5.0}, r"embed_dim = 5\.0: expected a whole number"),
+        ({"embed_dim": True}, "embed_dim = True: expected a whole number"),
+        ({"embed_dim": 10**30}, "embed_dim = a number of 100 bits: expected a whole number"),
+        ({"text": {"encoder": "nn"}}, "text.encoder = 'nn': expected lstm, peephole, gru, conv or bow"),
+        ({"text": {"encoder": ["lstm"]}}, "text.encoder = .*: expected lstm"),
+        ({"text": {"bidirectional": "no"}}, "text.bidirectional = 'no': expected true or false"),
+        ({"text": {"bidirectional": 1}}, "text.bidirectional = 1: expected true or false"),
+        ({"text": {"forget_bias": "1"}}, "text.forget_bias = '1': expected a finite number"),
+        ({"text": {"forget_bias": False}}, "text.forget_bias = False: expected a finite number"),
+        ({"text": {"hidden": -1}}, "text.hidden = -1: expected a number in"),
+        ({"text": {"hidden": "x" * 500}}, r"text.hidden = 'x+\.\.\.: expected a whole number"),
+        ({"image": {"dropout": 1.0}}, r"image.dropout = 1\.0: expected a number in \[0, 1\)"),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_a_config_of_wrong_types(run, model, says):
     edit(run / "config.json", model=model)
-    refused(run, "config.json|expected")
+    refused(run, f"config.json.*{says}")
+
+
+@pytest.mark.parametrize("text", ["NaN", "1e999", "[" * 5000, "9" * 5000], ids=["nan", "inf", "deep", "digits"])
+def test_a_config_with_numbers_that_are_none(run, text):
+    path = run / "config.json"
+    path.write_text(path.read_text().replace('"forget_bias": 1.0', f'"forget_bias": {text}'))
+    refused(run, "config.json: not valid JSON")
+
+
+def test_a_whole_number_is_a_number_too():
+    assert config_from_dict(TextConfig, {"forget_bias": 1}) == TextConfig()
+
+
+def test_a_file_that_must_be_complete_takes_no_default():
+    values = dataclasses.asdict(TextConfig())
+    assert config_from_dict(TextConfig, values, complete=True) == TextConfig()
+    del values["dropout"]
+    assert config_from_dict(TextConfig, values) == TextConfig()
+    with pytest.raises(InputError, match="config: key 'dropout' is missing"):
+        config_from_dict(TextConfig, values, complete=True)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["text_encoder.out.bias", "image_encoder.W_I.weight"])
+def test_weights_that_are_not_finite(run, name, value):
+    weights = load_file(run / "model.safetensors")
+    weights[name].view(-1)[1] = value
+    save_file(weights, run / "model.safetensors")
+    refused(run, f"model.safetensors: damaged, '{name}' has numbers that are not finite")
+
+
+def test_weights_of_another_type(run):
+    save_file({k: v.half() for k, v in load_file(run / "model.safetensors").items()}, run / "model.safetensors")
+    refused(run, "float16, expected float32")
+
+
+def test_a_config_of_a_giant_costs_no_memory(run):
+    edit(run / "config.json", feature_dim=2**30)
+    refused(run, "does not fit")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b'{"a": 1}trailing'])
@@ -236,3 +296,92 @@ def test_a_damaged_resume_state_is_refused_in_one_line(tmp_path, keep):
     with pytest.raises(InputError, match="resume.safetensors: damaged") as error:
         load_resume(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "tensors, says",
+    [
+        ({}, "'a' is missing"), ({"a": torch.ones(3), "b": torch.ones(1)}, "'b' is too many"),
+        ({"a": torch.ones(4)}, r"'a' is of shape \(4,\), expected \(3,\)"),
+        ({"a": torch.ones(3).bfloat16()}, "'a' is bfloat16, expected float32"),
+        ({"a": torch.tensor([1, math.nan, 2])}, "'a' has numbers that are not finite"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_state_of_another_model_is_refused_in_one_line(tmp_path, tensors, says):
+    path = tmp_path / "resume.safetensors"
+    checkpoint.check_tensors({"a": torch.ones(3)}, {"a": torch.zeros(3)}, path)
+    with pytest.raises(InputError, match=f"resume.safetensors: damaged.*{says}") as error:
+        checkpoint.check_tensors(tensors, {"a": torch.zeros(3)}, path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {}, {"counters": "7"}, {"counters": '{"version": 1, "epoch": "2"}'}, {"counters": "[" * 9999},
+                 {"counters": '{"version": 1, "best_rsum": NaN}'}, {"counters": "{"}], ids=lambda m: str(m)[:50],
+)  # fmt: skip
+def test_a_resume_state_with_damaged_counters(tmp_path, metadata):
+    save_file({"a": torch.zeros(1)}, tmp_path / "resume.safetensors", metadata)
+    with pytest.raises(InputError, match="resume.safetensors: damaged") as error:
+        load_resume(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_resume_state_that_is_not_finite(tmp_path):
+    save_resume(tmp_path, {"optimizer/a/exp_avg": torch.tensor([0.0, math.nan])}, {"epoch": 2})
+    with pytest.raises(InputError, match="'optimizer/a/exp_avg' has numbers that are not finite"):
+        load_resume(tmp_path)
+
+
+SETTINGS = {"train": {"precision": "auto", "model": {"text": {"hidden": 300}}}, "seed": 0, "word_vectors": None}
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"seed": 1}, "begun with --seed 0, now it is 1"),
+        ({"word_vectors": "w2v.bin"}, "begun with --word-vectors none, now it is w2v.bin"),
+        ({"train": SETTINGS["train"] | {"precision": "float32"}}, "begun with --precision auto, now it is float32"),
+        (
+            {"train": SETTINGS["train"] | {"model": {"text": {"hidden": 200}}}},
+            "begun with --model.text.hidden 300, now it is 200",
+        ),
+    ],
+    ids=str,
+)
+def test_a_run_that_was_begun_with_other_settings(tmp_path, change, says):
+    save_run(tmp_path, make(), SETTINGS)
+    checkpoint.claim(tmp_path, SETTINGS | {"a_setting_of_later": 5}, resume=True)
+    with pytest.raises(InputError, match=f"{says}; repeat the command that began the run, or give another --out"):
+        checkpoint.claim(tmp_path, SETTINGS | change, resume=True)
+
+
+def test_a_lock_and_what_a_kill_left_do_not_fill_a_folder(tmp_path):
+    for name in (".lock", ".config.json.4711.tmp"):
+        (tmp_path / name).touch()
+    checkpoint.claim(tmp_path, SETTINGS, resume=False)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match="not empty"):
+        checkpoint.claim(tmp_path, SETTINGS, resume=False)
+
+
+SOURCE = {"encoder": "efficientnet-lite0", "views": ["full", "full-flip"], "grid": 3, "precision": "float32"}
+
+
+@pytest.mark.parametrize("key, value", [
+    ("encoder", "vgg19"), ("views", ["full", "centre"]), ("grid", 1), ("precision", "bfloat16"),
+    ("weights_sha256", "ab"), ("seed", 1),
+])  # fmt: skip
+def test_other_features_of_the_same_shape_are_told_apart(key, value):
+    identity = checkpoint.feature_identity
+    assert identity(SOURCE) == identity(SOURCE | {"images_per_second": 7.0, "photos": 9, "skipped": {"a": "b"}})
+    assert identity(SOURCE) != identity(SOURCE | {key: value})
+    both = {"sources": [SOURCE, SOURCE], "scales": [0.1, 0.2], "views": ["full"]}
+    assert identity(both) != identity(both | {"sources": [SOURCE, SOURCE | {key: value}]})
+    assert identity(both) != identity(both | {"scales": [0.1, 0.3]})
+
+
+def test_a_users_own_matrices_are_told_apart():
+    array = np.arange(600.0).reshape(100, 1, 1, 6)
+    assert checkpoint.feature_identity({}, array) == checkpoint.feature_identity({}, array.copy())
+    assert checkpoint.feature_identity({}, array) != checkpoint.feature_identity({}, array + 1)

@@ -94,7 +94,8 @@ def test_the_row_is_that_of_the_best_epochs_model(dataset, features, plain):
 def test_a_finished_run_is_what_loading_needs_and_a_log(plain):
     names = sorted(path.name for path in plain.iterdir())
     assert names == [
-        "config.json", "metrics.json", "metrics.jsonl", "model.safetensors", "tensorboard", "vocabulary.txt"
+        "config.json", "manifest.json", "metrics.json", "metrics.jsonl", "model.safetensors", "tensorboard",
+        "vocabulary.txt",
     ]  # fmt: skip
     assert [line["epoch"] for line in lines(plain)] == [1, 2, 3]
     config = json.loads((plain / "config.json").read_text())
@@ -230,14 +231,14 @@ def test_a_folder_in_use_is_refused(dataset, features, plain, tmp_path):
 
 
 def test_a_run_with_other_settings_or_data_is_not_resumed(dataset, features, plain):
-    refused("another train", replace(PLAIN, epochs=9), dataset, features, plain, resume=True)
-    refused("another seed", PLAIN, dataset, features, plain, resume=True, seed=7)
+    refused("begun with --epochs [0-9]+, now it is 9", replace(PLAIN, epochs=9), dataset, features, plain, resume=True)
+    refused("begun with --seed 0, now it is 7", PLAIN, dataset, features, plain, resume=True, seed=7)
     changed = replace(dataset, captions=("a new caption", *dataset.captions[1:]))
-    refused("another data_fingerprint", PLAIN, changed, features, plain, resume=True)
+    refused("begun with the captions or splits of DATA", PLAIN, changed, features, plain, resume=True)
     other = Features(features.array, features.names, {"encoder": "vgg19"})
-    refused("another features", PLAIN, dataset, other, plain, resume=True)
+    refused("begun with --features", PLAIN, dataset, other, plain, resume=True)
     other = Features(features.array[..., :5], features.names)
-    refused("another features", PLAIN, dataset, other, plain, resume=True)
+    refused("begun with --features", PLAIN, dataset, other, plain, resume=True)
 
 
 def test_data_that_cannot_be_learned_from_is_refused_before_the_first_step(dataset, features, tmp_path):
@@ -282,12 +283,14 @@ def test_the_learning_rate_follows_its_schedule(dataset, features, tmp_path, sch
     "wrong",
     [
         {"optimizer": "lion"}, {"schedule": "step"}, {"precision": "float8"}, {"epochs": 0}, {"batch_size": 1},
-        {"learning_rate": 0.0}, {"min_count": 0}, {"average": 1.0},
+        {"learning_rate": 0.0}, {"min_count": 0}, {"average": 1.0}, {"extra_pairs": -3}, {"weight_decay": -1.0},
+        *({name: float("nan")} for name in ("learning_rate", "decay", "gradient_norm", "weight_decay", "average")),
+        {"epochs": 2.0}, {"epochs": True}, {"epochs": 2**64}, {"learning_rate": "1"},
     ],
 )  # fmt: skip
 def test_settings_without_sense_are_refused_in_one_line(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))) as error:
-        TrainConfig(**wrong)
+        checkpoint.config_from_dict(TrainConfig, wrong)
     assert "\n" not in str(error.value)
 
 

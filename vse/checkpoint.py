@@ -1,48 +1,35 @@
 """A run folder: `model.safetensors`, `config.json`, `vocabulary.txt`, `metrics.json(l)`, all plain, all atomic.
 
-`resume.safetensors` is there while a training is under way: everything needed to go on bit for bit. Nothing is ever
-unpickled. Knows nothing of training itself.
+`manifest.json` binds what a model is made of. `resume.safetensors` is there while a training is under way: everything
+needed to go on bit for bit. Nothing is ever unpickled. Knows nothing of training itself.
 """
 
 import dataclasses
 import hashlib
-import json
-import typing
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from vse import manifest
 from vse.errors import InputError
-from vse.files import read_json, write_atomically, write_json
+from vse.files import LOCK, json_text, parse_json, read_json, write_atomically, write_json
 from vse.model import VSE, VSEConfig
+from vse.settings import config_from_dict
 from vse.vocabulary import Vocabulary
 
 VERSION = 1  # of the folder's format
 CONFIG, WEIGHTS, WORDS, RESUME = "config.json", "model.safetensors", "vocabulary.txt", "resume.safetensors"
-
-
-def config_from_dict(kind: type, values: object, where: str = "config"):
-    """A dataclass `kind` from the dictionary `dataclasses.asdict` made of it; anything else raises InputError."""
-    if not isinstance(values, dict):
-        raise InputError(f"{where}: expected a JSON object, found {values!r}")
-    types = typing.get_type_hints(kind)
-    unknown = sorted(set(values) - set(types))
-    if unknown:
-        raise InputError(f"{where}: unknown key {unknown[0]!r}; expected some of {', '.join(types)}")
-    nested = {
-        key: config_from_dict(types[key], value, f"{where}.{key}") if dataclasses.is_dataclass(types[key]) else value
-        for key, value in values.items()
-    }
-    try:
-        return kind(**nested)
-    except (InputError, TypeError) as error:
-        raise InputError(f"{where}: {str(error).splitlines()[0]}") from None
+_PARTS = (CONFIG, WEIGHTS, WORDS)  # what a model is made of
 
 
 def save_run(out: Path, model: VSE, extra: dict) -> None:
-    """Writes what `load` needs, the weights last; `extra` (training settings, data) goes into config.json."""
+    """Writes what `load` needs, the manifest last; `extra` (training settings, data) goes into config.json."""
+    manifest.unbind(out)
     write_atomically(out / WORDS, model.vocabulary.save)
     config = {
         "version": VERSION,
@@ -53,6 +40,7 @@ def save_run(out: Path, model: VSE, extra: dict) -> None:
     }
     write_json(out / CONFIG, config)
     save_weights(out, model)
+    manifest.bind(out, _PARTS)
 
 
 def save_weights(out: Path, model: torch.nn.Module) -> None:
@@ -61,14 +49,56 @@ def save_weights(out: Path, model: torch.nn.Module) -> None:
     write_atomically(out / WEIGHTS, lambda path: save_file(weights, path))
 
 
+def load_weights(run: Path, model: torch.nn.Module) -> None:
+    """Nothing, after a model on the device "meta" got the weights of a run folder, on the CPU.
+
+    On "meta" a config that is out of its mind costs no memory before it is compared with the file.
+    Raises InputError for weights that are damaged, not finite, or another model's.
+    """
+    path = run / WEIGHTS
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path}: damaged weights ({error}); train again or restore the file") from None
+    check_tensors(weights, model.state_dict(), path, f"does not fit {CONFIG} and {WORDS}")
+    # Copies: the file is mapped, and its tensors stand at any address, where products may round otherwise.
+    model.load_state_dict({name: tensor.clone() for name, tensor in weights.items()}, assign=True)
+
+
+def check_tensors(
+    found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], path: Path, wrong: str = "damaged"
+) -> None:
+    """Nothing, where a file's tensors have the names, shapes and types that are expected and are finite numbers.
+
+    Raises InputError in one line, with the first tensor that has not.
+    """
+    for name in sorted(found.keys() | expected.keys()):
+        if name not in found or name not in expected:
+            raise InputError(f"{path}: {wrong} ({name[:80]!r} is {'missing' if name in expected else 'too many'})")
+        shapes = [tuple(tensors[name].shape) for tensors in (found, expected)]
+        types = [str(tensors[name].dtype).removeprefix("torch.") for tensors in (found, expected)]
+        if shapes[0] != shapes[1]:
+            raise InputError(f"{path}: {wrong} ({name!r} is of shape {shapes[0]}, expected {shapes[1]})")
+        if types[0] != types[1]:
+            raise InputError(f"{path}: {wrong} ({name!r} is {types[0]}, expected {types[1]})")
+    check_finite(found, path)
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Nothing, where every number of a file's tensors is finite. Raises InputError with the first that is not."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.float().isfinite().all():
+            raise InputError(f"{path}: damaged, {name[:80]!r} has numbers that are not finite; restore it")
+
+
 def read_config(run: Path) -> dict:
     """config.json of a run folder, checked. Raises InputError for a folder that is no run or from a future version."""
     if not (run / CONFIG).is_file():
         raise InputError(f"{run}: not a run folder (no {CONFIG}); expected one that `vse train --out` made")
     config = read_json(run / CONFIG)
     version = config.get("version")
-    if not isinstance(version, int) or version > VERSION:
-        raise InputError(f"{run}: format version {version}, this software reads up to {VERSION}; upgrade it")
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise InputError(f"{run}: format version {str(version)[:40]}, this software reads up to {VERSION}; upgrade it")
     return config
 
 
@@ -82,68 +112,108 @@ def load(run: str | Path, device: str = "cpu") -> VSE:
     for name in (WORDS, WEIGHTS):
         if not (run / name).is_file():
             raise InputError(f"{run}: half-written run ({name} is missing); repeat its `vse train` with --resume")
-    try:
-        weights = load_file(run / WEIGHTS)
-        if not isinstance(config["feature_dim"], int) or not isinstance(config["feature_info"], dict):
-            raise InputError(f"{run / CONFIG}: feature_dim must be a number, feature_info an object; restore the file")
-        model_config = config_from_dict(VSEConfig, config["model"], f"{run / CONFIG}: model")
-        model = VSE(model_config, Vocabulary.load(run / WORDS), config["feature_dim"], config["feature_info"])
-        model.load_state_dict(weights)
-    except SafetensorError as error:
-        raise InputError(f"{run / WEIGHTS}: damaged weights ({error}); train again or restore the file") from None
-    except KeyError as error:
-        raise InputError(f"{run / CONFIG}: key {error} is missing; restore the file or train again") from None
-    except RuntimeError as error:
-        raise InputError(
-            f"{run}: {WEIGHTS} does not fit {CONFIG} and {WORDS} ({str(error).splitlines()[-1].strip()})"
-        ) from None
-    model.fingerprint = hashlib.sha256((run / WEIGHTS).read_bytes()).hexdigest()[:16]
+    if missing := [key for key in ("model", "feature_dim", "feature_info") if key not in config]:
+        raise InputError(f"{run / CONFIG}: key {missing[0]!r} is missing; restore the file or train again")
+    if not is_size(config["feature_dim"]) or not isinstance(config["feature_info"], dict):
+        raise InputError(f"{run / CONFIG}: feature_dim must be a number, feature_info an object; restore the file")
+    model_config = config_from_dict(VSEConfig, config["model"], f"{run / CONFIG}: model")
+    words = Vocabulary.load(run / WORDS)
+    with torch.device("meta"):
+        model = VSE(model_config, words, config["feature_dim"], config["feature_info"])
+    load_weights(run, model)
+    model.fingerprint = manifest.check(run, _PARTS)[WEIGHTS][:16]
     return model.to(device).eval()
+
+
+def is_size(value: object) -> bool:
+    """True for a number of dimensions that may be read from a file."""
+    return type(value) is int and 0 < value < 2**31
 
 
 def claim(out: Path, settings: dict, resume: bool) -> None:
     """Sees that the run folder is free, or holds a run with the same `settings` and is to be resumed.
 
-    Raises InputError that names the setting that differs.
+    A setting that the run did not save, of before there was it, is not compared. Raises InputError that names the
+    setting that differs, and what to give instead.
     """
     out.mkdir(parents=True, exist_ok=True)
-    if not any(out.iterdir()):
+    if all(path.name == LOCK or path.name.endswith(".tmp") for path in out.iterdir()):
         return
     if not resume:
         raise InputError(f"{out}: not empty; give another --out, or --resume to go on with the run in it")
     if (out / CONFIG).is_file():
         before = read_config(out)
-        for key, value in json.loads(json.dumps(settings)).items():
-            if before.get(key) != value:
-                what = f"another {key} ({_difference(before.get(key), value)})"
-                raise InputError(f"{out}: was trained with {what}; repeat its command, or give another --out")
+        for key, value in parse_json(json_text(settings), "settings").items():
+            if before.get(key) != value and (key in before or key in _ALWAYS):
+                what = _difference(_NAMES.get(key, key), before.get(key), value)
+                raise InputError(f"{out}: {what}; repeat the command that began the run, or give another --out")
 
 
-def _difference(before: object, now: object) -> str:
+_ALWAYS = ("train", "data_fingerprint")  # every training saves them: what lacks them is no run of this kind
+# What the settings are called where a user meets them; those of "train" are options of that name.
+_NAMES = {
+    "train": "", "seed": "--seed", "data": "DATA", "data_fingerprint": "the captions or splits of DATA",
+    "word_vectors": "--word-vectors", "extra_text": "--extra-text", "encoder": "--encoder",
+    "teachers": "--teachers", "features": "--features",
+}  # fmt: skip
+
+
+def _difference(name: str, before: object, now: object) -> str:
     """The first setting that differs, in words."""
     if isinstance(before, dict) and isinstance(now, dict):
         key = next(k for k in (*before, *now) if before.get(k) != now.get(k))
-        return f"{key} {_difference(before.get(key), now.get(key))}"
-    return f"{before} there, {now} asked for"
+        inner = f"{name}.{key}" if name.strip("-") else f"--{key.replace('_', '-')}"
+        return _difference(inner, before.get(key), now.get(key))
+    told = [("none" if value is None else str(value))[:80] for value in (before, now)]
+    return f"the run in it was begun with {name} {told[0]}, now it is {told[1]}"
+
+
+def feature_identity(info: dict, array: object = None) -> dict:
+    """What makes features other ones, for `claim`: CNN, its weights, precision, views, regions, scales.
+
+    A user's own matrix has no `info`: then the digest of 64 of its rows. Which photos it holds, and on which day it
+    was made, does not count.
+    """
+    if not info:
+        rows = np.unique(np.linspace(0, max(0, len(array) - 1), 64).astype(int)) if array is not None else []
+        sample = [np.ascontiguousarray(array[row : row + 1]).tobytes() for row in rows]
+        return {"rows_sha256": hashlib.sha256(b"".join(sample)).hexdigest()} if sample else {}
+    sources = [{key: s.get(key) for key in _OF_A_SOURCE} for s in info.get("sources", [info]) if isinstance(s, dict)]
+    return {"sources": sources, "scales": info.get("scales"), "views": info.get("views")}
+
+
+_OF_A_SOURCE = ("encoder", "views", "grid", "precision", "weights", "weights_sha256", "seed", "map_size", "feature_dim")
 
 
 def save_resume(out: Path, tensors: dict[str, torch.Tensor], counters: dict) -> None:
     """Writes everything a training needs to go on, in one atomic file."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    metadata = {"counters": json.dumps({"version": VERSION, **counters})}
+    metadata = {"counters": json_text({"version": VERSION, **counters})}
     write_atomically(out / RESUME, lambda path: save_file(tensors, path, metadata))
 
 
 def load_resume(out: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
-    """(tensors, counters) of `save_resume`, or None where nothing had been saved yet."""
-    if not (out / RESUME).is_file():
+    """(tensors, counters) of `save_resume`, or None where nothing had been saved yet.
+
+    All are finite; that they are those of the model, `check_tensors` tells. Raises InputError for a damaged file.
+    """
+    path, way_out = out / RESUME, "delete the folder to train from the start"
+    if not path.is_file():
         return None
     try:
-        with safe_open(out / RESUME, "pt") as handle:
-            counters = json.loads(handle.metadata()["counters"])
-            if counters["version"] != VERSION:
-                way_out = "delete the folder to train from the start, or go on with the version that wrote it"
-                raise InputError(f"{out / RESUME}: of version {counters['version']}, expected {VERSION}; {way_out}")
-            return {name: handle.get_tensor(name) for name in handle.keys()}, counters  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise InputError(f"{out / RESUME}: damaged ({error}); delete the folder to train from the start") from None
+        with safe_open(path, "pt") as handle:
+            counters = parse_json((handle.metadata() or {})["counters"], f"{path}: damaged, its counters")
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError) as error:
+        raise InputError(f"{path}: damaged ({error}); {way_out}") from None
+    if not isinstance(counters, dict) or not all(_is_number(value) for value in counters.values()):
+        raise InputError(f"{path}: damaged (its counters are no numbers); {way_out}")
+    if counters.get("version") != VERSION:
+        version = counters.get("version")
+        raise InputError(f"{path}: of version {version}, expected {VERSION}; {way_out}")
+    check_finite(tensors, path)
+    return tensors, counters
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 2**63
