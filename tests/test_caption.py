@@ -247,7 +247,8 @@ def test_captions_are_different_sentences_of_words_best_first(captioner, images,
 
 
 def by_hand(c: Candidate, w: Weights) -> float:
-    cosines = (w.translation * c.translation + w.concepts * c.concepts) * w.repetition**c.repeats
+    cosines = w.translation * c.translation + w.concepts * c.concepts
+    cosines -= abs(cosines) * (1 - w.repetition**c.repeats)
     fluent = w.trigram * c.trigram + w.length * len(c.tokens)
     return cosines + fluent + w.decoder * c.decoder + w.structure * c.log_share
 

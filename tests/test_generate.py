@@ -221,6 +221,18 @@ def test_every_repeat_costs_and_none_without_the_penalty():
     assert score(twice, bare).tolist() == [0.5, 0, 0, 0]
 
 
+@pytest.mark.parametrize("repetition", [0.0, 0.4, 0.8, 1.0])
+@pytest.mark.parametrize("cosine", [-0.7, -0.1, 0.0, 0.1, 0.7])
+def test_a_repeat_never_raises_the_score(cosine, repetition):
+    weights = Weights(1.0, 0.5, repetition, trigram=0.0, length=0.0, decoder=0.0, structure=0.0)
+    found = score([candidate(translation=cosine, concepts=cosine / 2, repeats=n) for n in range(6)], weights)
+    steps = np.diff(found)
+    assert found[0] == 1.25 * cosine and np.all(steps <= 0)
+    assert np.all(steps < 0) or cosine == 0 or repetition in (0.0, 1.0)
+    lost = 1.25 * abs(cosine) * (1 - repetition ** np.arange(6))  # the same share of its size, whatever its sign
+    assert found[0] - found == pytest.approx(lost)
+
+
 @pytest.mark.parametrize(
     "wrong",
         [
@@ -254,26 +266,62 @@ def test_overlaps_are_the_loops():
     assert overlaps(sentences) == pytest.approx(np.array(by_hand), abs=1e-6)
 
 
-def test_the_vote_is_won_by_what_most_agree_on():
-    alike = {"a dog runs here": 0.5, "a dog runs there": 0.49, "a dog runs on": 0.48}
-    same = [candidate(text, translation=cosine) for text, cosine in alike.items()]
-    lone = candidate("the cat", translation=0.51)
-    pool, weights = [lone, *same], Weights(1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
-    assert [c.text for c in ranked(pool, weights)] == [lone.text, *(c.text for c in same)]
-    voted = ranked(pool, weights, vote=5.0)
-    assert voted[-1].text == lone.text and {c.score for c in voted} == set(score(pool, weights).tolist())
-    scores = score(pool, weights)
-    odds = np.exp(scores / (5 * scores.std()))
+def by_hand(pool: list[Candidate], scores: np.ndarray, vote: float) -> list[tuple[float, float]]:
+    """(agreement, expected) of each candidate, one pair of sentences at a time."""
+    odds, pairs = [float(np.exp(s / (vote * scores.std()))) for s in scores], []
+    for j, own in enumerate(pool):
+        others = [(odds[i], overlap(own.tokens, other.tokens)) for i, other in enumerate(pool) if i != j]
+        left = sum(p * alike for p, alike in others)
+        pairs.append((left / sum(p for p, _ in others), (left + odds[j] * overlap(own.tokens, own.tokens)) / sum(odds)))
+    return pairs
+
+
+ALIKE = {"a dog runs here": 0.5, "a dog runs there": 0.49, "a dog runs on": 0.48}
+COSINE_ALONE = Weights(1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def pool_of_four() -> list[Candidate]:
+    """The best-scored has nothing in common with the others, which are alike."""
+    return [candidate("the cat", translation=0.51), *(candidate(t, translation=cosine) for t, cosine in ALIKE.items())]
+
+
+@pytest.mark.parametrize("vote", [0.3, 1.0, 5.0])  # another temperature, other agreements
+def test_the_vote_is_won_by_what_is_most_like_a_drawn_caption(vote):
+    pool = pool_of_four()
+    voted, scores = ranked(pool, COSINE_ALONE, vote), score(pool, COSINE_ALONE)
+    of = dict(zip((c.text for c in pool), by_hand(pool, scores, vote), strict=True))
+    assert {c.score for c in voted} == set(scores.tolist())
     for c in voted:
-        agreement = sum(p * overlap(c.tokens, other.tokens) for p, other in zip(odds / odds.sum(), pool, strict=True))
-        assert c.agreement == pytest.approx(agreement, abs=1e-6)
-    assert [c.agreement for c in voted] == sorted((c.agreement for c in voted), reverse=True)
-    assert ranked(pool, weights, vote=1e-9)[0].text == lone.text  # a vote of one
+        assert (c.agreement, c.expected) == pytest.approx(of[c.text], abs=1e-6)
+    assert [c.expected for c in voted] == sorted((c.expected for c in voted), reverse=True)
+
+
+def test_the_temperature_of_the_vote_decides_how_many_count():
+    pool = pool_of_four()
+    by_score = [c.text for c in pool]
+    assert [c.text for c in ranked(pool, COSINE_ALONE)] == by_score
+    assert ranked(pool, COSINE_ALONE, vote=1e-9)[0].text == "the cat"  # a vote of one
+    assert ranked(pool, COSINE_ALONE, vote=5.0)[-1].text == "the cat"  # of all alike
+    two = [candidate("a dog", translation=0.6), candidate("the cat", translation=0.4)]  # the sd of the scores is 0.1
+    for vote in (0.5, 2.0):
+        first, second = ranked(two, COSINE_ALONE, vote)
+        assert first.expected / second.expected == pytest.approx(np.exp(0.2 / (vote * 0.1)))
+
+
+def test_nobody_agrees_with_itself():
+    strange = [candidate("the cat", translation=0.9), candidate("a dog", translation=0.1)]
+    for vote in (1e-9, 0.15, 5.0):  # the first has nearly all the odds, and no company
+        first, second = ranked(strange, COSINE_ALONE, vote)
+        assert first.text == "the cat" and (first.agreement, second.agreement) == (0.0, 0.0) and first.expected > 0.25
+    (alone,) = ranked(strange[:1], COSINE_ALONE, 0.15)
+    assert (alone.agreement, alone.expected) == (0.0, 0.0)
+    twins = ranked([candidate("a dog runs here", translation=t) for t in (0.9, 0.1)], COSINE_ALONE, 1e-9)
+    assert [c.agreement for c in twins] == [1.0, 1.0]  # the one that has no odds agrees, and is agreed with
 
 
 def test_only_the_best_scored_vote_and_the_rest_follow_by_score():
     pool = [candidate(f"w{i} x", translation=1 - i / 1000) for i in range(VOTERS + 20)]
-    weights = Weights(1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+    weights = COSINE_ALONE
     voted = ranked(pool, weights, vote=0.5)
     assert {c.text for c in voted[:VOTERS]} == {c.text for c in pool[:VOTERS]}
     assert [c.text for c in voted[VOTERS:]] == [c.text for c in pool[VOTERS:]]

@@ -10,12 +10,14 @@ from scnlm.rerank import _NAMES, Weights, _Pool, tune, weighted
 from vse.errors import InputError
 
 
-def task(seed: int, images: int = 12, candidates: int = 15) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Parts and gains of candidates, another number an image."""
+def task(
+    seed: int, images: int = 12, candidates: int = 15, least: float = 0.0
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Parts and gains of candidates, another number an image; cosines from `least` on."""
     draw = np.random.default_rng(seed)
     table = [
         np.stack([
-            draw.uniform(0, 1, n), draw.uniform(0, 1, n), draw.integers(0, 3, n), draw.uniform(-40, -5, n),
+            draw.uniform(least, 1, n), draw.uniform(least, 1, n), draw.integers(0, 3, n), draw.uniform(-40, -5, n),
             draw.integers(4, 13, n), draw.uniform(-20, 0, n), draw.uniform(-9, -2, n),
         ], 1)
         for n in draw.integers(1, candidates, images)
@@ -31,9 +33,10 @@ def reached(table, gains, weights) -> float:
 PLANTED = Weights(0.4, 0.6, repetition=0.8, trigram=0.01, length=0.05, decoder=0.02, structure=0.03)
 
 
+@pytest.mark.parametrize("least", [0.0, -1.0])  # of the cosines
 @pytest.mark.parametrize("seed", range(3))
-def test_the_expected_gain_is_the_loops_and_its_gradient_is_right(seed):
-    table, gains = task(seed)
+def test_the_expected_gain_is_the_loops_and_its_gradient_is_right(seed, least):
+    table, gains = task(seed, least=least)
     by_hand = []
     for own, worth in zip(table, gains, strict=True):
         odds = np.exp(weighted(own, PLANTED))
