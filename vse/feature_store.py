@@ -1,25 +1,32 @@
-"""A feature matrix on disk: opened as a memory map, matched to images by name, several put side by side
+"""A feature matrix on disk: opened as a memory map, what made it, and its rows matched to images by name
 (section 1).
 
 DIR/features.npy (N, V, R, D), DIR/names.txt one image name a line, DIR/features.json what made it. A user's
-own matrix needs only the first two, (N, D) or (N, V, R, D). Knows no CNN and no pixels; writes no features.
-Axes: N images, V stored views (crops), R regions of the feature map in row-major order, D feature_dim.
+own matrix needs only the first two; feature_matrix.as_views_and_regions says which shapes. Writes no features;
+several side by side are feature_sources.py's. Axes: N images, V stored views (crops), R regions of the feature
+map in row-major order, D feature_dim.
 """
 
+import sys
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Int
 
+from vse.datasets import Dataset
 from vse.errors import InputError
-from vse.files import read_json
+from vse.feature_info import INFO, VERSION, check_info, check_progress, read_info
+from vse.feature_matrix import as_views_and_regions, check_finite, open_matrix, read_names
+from vse.files import read_json, sha256_of
 from vse.side_by_side import SideBySide
 
-VERSION = 1  # of features.json
-MATRIX, NAMES, INFO, PROGRESS = "features.npy", "names.txt", "features.json", "progress.json"
+__all__ = ["INFO", "VERSION", "check_info", "read_info"]
+
+MATRIX, NAMES, PROGRESS = "features.npy", "names.txt", "progress.json"
 _CHECKED_AT_OPENING = 2**30  # bytes; a larger matrix is checked when its rows are taken
 
 
@@ -27,61 +34,67 @@ _CHECKED_AT_OPENING = 2**30  # bytes; a larger matrix is checked when its rows a
 class Features:
     """An opened feature matrix: `array` (N, V, R, D), the images' names in row order, and what made it.
 
-    `info` is features.json, {} for a user's own matrix; `FeatureExtractor.from_info(info)` treats new photos
-    alike.
+    `info` is features.json; for a user's own matrix its "shape" (V, R, D) alone.
+    `FeatureExtractor.from_info(info)` treats new photos alike.
     """
 
     array: np.ndarray | SideBySide
     names: tuple[str, ...]
     info: dict = field(default_factory=dict)
     path: Path | None = None
+    note: str = ""  # how a user's own array was read, where its shape had to tell
 
     def rows(self, names: Sequence[str]) -> Int[np.ndarray, " n"]:
-        """The row number of each name: the same name, or else the only one with the same base name.
+        """The row number of each name: the same name, or the only one that differs by its writing alone (composed
+        or decomposed accents, slashes), or else the only one with the same base name.
 
         Raises InputError with the first missing name and with how many there are.
         """
-        row_of = {name: row for row, name in enumerate(self.names)}
-        rows = [row_of.get(name, -1) for name in names]
-        if -1 in rows:
-            self._fill_by_base_name(names, rows)
-        if -1 in rows:
-            missing = [name for name, row in zip(names, rows, strict=True) if row < 0]
+        rows = self.find(names)
+        missing = list(dict.fromkeys(name for name, row in zip(names, rows, strict=True) if row < 0))
+        if missing:
+            asked = len(set(names))
             raise InputError(
-                f"{self.path or 'features'} has rows for {len(self.names):,} images, DATA needs "
-                f"{len(names):,}: {len(set(missing)):,} missing, first {missing[0]}; extract these photos"
+                f"{self.path or 'features'} has no row for {len(missing):,} of the {asked:,} images that are needed: "
+                f"{len(missing):,} missing, first {missing[0]}{self._hint(missing[0])}; extract these photos"
             )
-        return np.array(rows, np.int64)
+        return rows
 
-    def _fill_by_base_name(self, names: Sequence[str], rows: list[int]) -> None:
-        """Sets the rows that are -1 where the base name leaves no doubt on either side."""
-        base = {name: PurePosixPath(name).name for name in (*self.names, *names)}
-        stored = Counter(base[name] for name in self.names)
-        asked = Counter(base[name] for name in set(names))
-        row_of = {base[name]: row for row, name in enumerate(self.names) if stored[base[name]] == 1}
-        for i, name in enumerate(names):
-            if rows[i] < 0 and asked[base[name]] == 1:
-                rows[i] = row_of.get(base[name], -1)
+    def find(self, names: Sequence[str]) -> Int[np.ndarray, " n"]:
+        """`rows`, with -1 for what is missing."""
+        return _match(self.names, names)
+
+    def _hint(self, missing: str) -> str:
+        """What the row of a missing name may be called."""
+        stem = _stem(missing)
+        near = [name for name in self.names if _stem(name) == stem][:1]
+        if near:
+            return f" (there is a row called {near[0]}: rename it)"
+        reason = self.skipped().get(missing)
+        return f" (left out when the features were made: {reason})" if reason else ""
+
+    def skipped(self) -> dict[str, str]:
+        """The images that were left out when the features were made, with the reason; of all sources."""
+        sources = self.info.get("sources", [self.info])
+        return {name: why for source in sources for name, why in source.get("skipped", {}).items()}
 
     def take(self, names: Sequence[str]) -> np.ndarray:
         """The rows of these images in memory, (n, V, R, D), in their stored precision. Raises InputError as
         `rows` does, and for a value that is not finite."""
         array = np.ascontiguousarray(self.array[self.rows(names)])
-        _check_finite(array, names, self.path)
+        check_finite(array, names, self.path)
         return array
 
     def describe(self) -> str:
         """One line for people: shape, encoder, speed, and the photos that were left out with the reason."""
         n, v, r, d = self.array.shape
         line = f"{n:,} images x {v} views x {r} regions x {d:,}, {_encoder(self.info)}"
+        if self.note:
+            line += f" ({self.note})"
         if self.info.get("images_per_second"):
             line += f", {self.info['images_per_second']:.1f} images/s"
-        skipped = self.info.get("skipped", {})
-        if skipped:
-            line += f"; {len(skipped)} skipped: " + ", ".join(
-                f"{n} ({why})" for n, why in list(skipped.items())[:5]
-            )
-        return line + (", ..." if len(skipped) > 5 else "")
+        skipped = self.skipped()
+        return line + (f"; {len(skipped)} skipped: {_with_reasons(skipped)}" if skipped else "")
 
 
 def _encoder(info: dict) -> str:
@@ -90,15 +103,80 @@ def _encoder(info: dict) -> str:
     return info.get("encoder", "a user's own matrix")
 
 
+def _with_reasons(skipped: dict[str, str]) -> str:
+    told = ", ".join(f"{name} ({why})" for name, why in list(skipped.items())[:5])
+    return told + (", ..." if len(skipped) > 5 else "")
+
+
+# --- names ----------------------------------------------------------------------------------------------
+
+
+def _match(stored: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """The index in `stored` of each name, -1 where there is none or a doubt."""
+    index = {name: i for i, name in enumerate(stored)}
+    rows = [index.get(name, -1) for name in names]
+    for key in (_written_alike, _base_name):
+        if -1 in rows:
+            _fill(stored, names, rows, key)
+    return np.array(rows, np.int64)
+
+
+def _fill(stored: Sequence[str], names: Sequence[str], rows: list[int], key: Callable[[str], str]) -> None:
+    """Sets the rows that are -1 where the key of a name leaves no doubt on either side."""
+    keys = [key(name) for name in stored]
+    times, asked = Counter(keys), Counter(map(key, set(names)))
+    row_of = {k: row for row, k in enumerate(keys) if times[k] == 1}
+    for i, name in enumerate(names):
+        if rows[i] < 0 and asked[key(name)] == 1:
+            rows[i] = row_of.get(key(name), -1)
+
+
+def _written_alike(name: str) -> str:
+    """A name with composed accents (macOS stores decomposed ones), forward slashes, and no ./ before it."""
+    return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
+
+
+def _base_name(name: str) -> str:
+    return PurePosixPath(_written_alike(name)).name
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(_base_name(name).strip().lower()).stem
+
+
+def without_skipped(dataset: Dataset, features: Features) -> Dataset:
+    """`dataset` without the images that were left out when the features were made (`--skip-bad`), and a note of them.
+
+    The note is also printed, on the error output. Images that are missing for no known reason stay: `Features.rows`
+    refuses them.
+    """
+    skipped = features.skipped()
+    if not skipped:
+        return dataset
+    left_out = (features.find(dataset.images) < 0) & (_match(tuple(skipped), dataset.images) >= 0)
+    if not left_out.any():
+        return dataset
+    smaller = dataset.select(~left_out)
+    names = [name for name, bad in zip(dataset.images, left_out.tolist(), strict=True) if bad]
+    why = list(skipped.values())
+    reasons = {name: why[row] for name, row in zip(names, _match(tuple(skipped), names).tolist(), strict=True)}
+    note = (
+        f"{len(names):,} of {len(dataset.images):,} images have no features (left out with --skip-bad) and are left "
+        f"out with their {len(dataset.captions) - len(smaller.captions):,} captions: {_with_reasons(reasons)}"
+    )
+    print(f"note: {note}", file=sys.stderr)
+    return replace(smaller, notes=(*smaller.notes, note))
+
+
 # --- opening --------------------------------------------------------------------------------------------
 
 
 def open_features(path: str | Path, *, check: bool | None = None) -> Features:
-    """The features in a folder, or in a .npy file with its names in a .txt beside it, as a memory map.
+    """The features in a folder, or in a .npy or .npz file with its names in a .txt beside it, as a memory map.
 
-    `check`: look at every value now (None: up to 1 GB). Raises InputError for what is missing, half-written,
-    of another shape or type, with NaN or infinite values, with names that are not unique or not as many as
-    the rows.
+    `check`: look at every value now (None: up to 1 GB). Raises InputError for what is missing, half-written, changed
+    since it was made, of another shape or type, with NaN or infinite values, with names that are not unique or not
+    as many as the rows. How an own array of more than two axes was read is said on the error output.
     """
     path = Path(path)
     if path.is_file() and path.name == MATRIX:
@@ -114,162 +192,52 @@ def open_features(path: str | Path, *, check: bool | None = None) -> Features:
         raise InputError(
             f"{path}: no such folder of features and no such .npy file; make it with `vse features`"
         )
-    array = _open_matrix(matrix)
-    names = _read_names(names_file)
+    array, note = as_views_and_regions(open_matrix(matrix), matrix, bool(info.keys() & {"encoder", "views"}))
+    names = read_names(names_file)
     if len(names) != len(array):
         raise InputError(
             f"{matrix} has {len(array):,} rows, {names_file.name} {len(names):,} names: expected as many"
         )
+    _require_fitting(array, info, matrix)
+    _require_unchanged(names_file, info, "names_file_sha256", "which row belongs to which image")
     if check or (check is None and array.nbytes <= _CHECKED_AT_OPENING):
-        _check_finite(array, names, matrix)
-    return Features(array, names, info, path)
+        _require_unchanged(matrix, info, "matrix_sha256", "the numbers")
+        check_finite(array, names, matrix)
+    if note:
+        print(f"note: {matrix}: {note}", file=sys.stderr)
+    return Features(array, names, info | {"shape": list(array.shape[1:])}, path, note)
 
 
 def _refuse_half_done(folder: Path) -> None:
     progress = folder / PROGRESS
     if progress.exists() and not (folder / INFO).exists():
-        state = read_json(progress)
-        done, photos = state.get("done", 0), state.get("config", {}).get("photos", 0)
+        state = check_progress(read_json(progress), progress)
         raise InputError(
-            f"{folder}: extracted only {done:,} of {photos:,} photos; "
+            f"{folder}: extracted only {state['done']:,} of {state['config']['photos']:,} photos; "
             "run the same `vse features` command again to go on"
         )
     if not (folder / MATRIX).exists():
         raise InputError(f"{folder}: no {MATRIX} in it; make it with `vse features`")
 
 
-def _open_matrix(matrix: Path) -> np.ndarray:
-    """The memory map, seen as (N, V, R, D). Raises InputError."""
-    try:
-        array = np.load(matrix, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{matrix}: not a NumPy .npy file of numbers ({' '.join(str(error).split())})"
-        ) from None
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{matrix}: an .npz archive, expected a .npy file with one matrix")
-    if array.dtype not in (np.float16, np.float32, np.float64):
-        raise InputError(f"{matrix}: values of type {array.dtype}, expected float16, float32 or float64")
-    if array.ndim not in (2, 4) or 0 in array.shape:
-        raise InputError(
-            f"{matrix}: shape {array.shape}, expected (images, D) or (images, views, regions, D)"
-        )
-    return array if array.ndim == 4 else array[:, None, None]
-
-
-def _read_names(path: Path) -> tuple[str, ...]:
-    try:
-        names = [line.rstrip("\r") for line in path.read_text(encoding="utf-8").split("\n")]
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; rows are matched by name: one image name a line, in row order"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    while names and not names[-1]:
-        names.pop()
-    if len(set(names)) < len(names):
-        twice, times = Counter(names).most_common(1)[0]
-        raise InputError(f"{path}: {twice!r} is there {times} times; each image has one name and one row")
-    return tuple(names)
-
-
-def _check_finite(array: np.ndarray, names: Sequence[str], path: Path | None) -> None:
-    """Raises InputError with the first image that has a NaN or an infinite value."""
-    rows = max(1, 2**24 // (array[:1].nbytes or 1))  # 16 MB at a time
-    for start in range(0, len(array), rows):
-        finite = np.isfinite(array[start : start + rows])
-        if not finite.all():
-            bad = start + np.flatnonzero(~finite.reshape(len(finite), -1).all(1))
+def _require_fitting(array: np.ndarray, info: dict, matrix: Path) -> None:
+    """Raises InputError where features.json tells of another matrix than the one beside it."""
+    _, v, r, d = array.shape
+    for what, told, there in (
+        ("views", len(info["views"]) if "views" in info else v, v),
+        ("regions", info["grid"] ** 2 if info.get("grid") else r, r),
+        ("numbers a region", info.get("feature_dim", d), d),
+    ):
+        if told != there:
             raise InputError(
-                f"{path or 'features'}: a value that is NaN or infinite in the row of {names[bad[0]]}; "
-                "extract that photo again or leave it out"
+                f"{matrix}: {there:,} {what}, its {INFO} says {told:,}: one of the two is not from this extraction; "
+                "restore it, or extract again into another folder"
             )
 
 
-def read_info(folder: Path) -> dict:
-    """features.json of the folder, {} where there is none. Raises InputError for a later version."""
-    info = read_json(folder / INFO) if (folder / INFO).exists() else {}
-    if info.get("version", VERSION) != VERSION:
+def _require_unchanged(file: Path, info: dict, key: str, what: str) -> None:
+    if info.get(key) and sha256_of(file) != info[key]:
         raise InputError(
-            f"{folder / INFO}: version {info['version']}, this program reads {VERSION}; update it"
+            f"{file}: changed since it was made, and it says {what}: restore it or extract again; if you changed it "
+            f'yourself, delete the line "{key}" of {INFO}'
         )
-    return info
-
-
-# --- several CNNs ---------------------------------------------------------------------------------------
-
-
-def combine_features(sources: Sequence[Features], scales: Sequence[float] | None = None) -> Features:
-    """Several features side by side, concatenated along D: rows, names and order of the first, matched by
-    name.
-
-    A source with one view or one region has it repeated for the others'. Each source is multiplied by its
-    scale, so that none dominates: by default 1 / (the mean over images of the L2 norm of the mean feature),
-    from at most 1,000 evenly spaced images; `info["scales"]` of a training goes back in as `scales` when it
-    is used again. Raises InputError for a name that is missing in a source and for views or regions that do
-    not go together.
-    """
-    sources = list(sources)
-    if not sources or (scales is not None and len(scales) != len(sources)):
-        raise InputError(
-            f"{len(sources)} features with {len(scales or ())} scales: expected one or more, a scale each"
-        )
-    for axis, what in ((1, "views"), (2, "regions")):
-        counts = {source.array.shape[axis] for source in sources} - {1}
-        if len(counts) > 1:
-            raise InputError(
-                f"features with {sorted(counts)} {what} cannot stand side by side: expected as many, or 1"
-            )
-    views = {tuple(source.info["views"]) for source in sources if len(source.info.get("views", ())) > 1}
-    if len(views) > 1:
-        raise InputError(
-            f"features with views {' and '.join(map(str, sorted(views)))}: expected the same, in one order"
-        )
-    rows = [source.rows(sources[0].names) for source in sources]
-    if scales is None:
-        scales = [_unit_scale(source.array, own) for source, own in zip(sources, rows, strict=True)]
-    array = SideBySide([source.array for source in sources], rows, [float(scale) for scale in scales])
-    info = {
-        "version": VERSION,
-        "sources": [source.info for source in sources],
-        "scales": list(map(float, scales)),
-    }
-    if views:
-        info["views"] = list(views.pop())
-    return Features(array, sources[0].names, info, sources[0].path)
-
-
-def _unit_scale(array: np.ndarray, rows: np.ndarray) -> float:
-    sample = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), 1000)).round().astype(int))]
-    means = np.stack([np.asarray(array[row], np.float32).mean((0, 1)) for row in sample])
-    norm = float(np.linalg.norm(means, axis=1).mean())
-    return 1.0 / norm if norm > 0 else 1.0
-
-
-def open_combined(paths: Sequence[str | Path], trained: dict | None = None) -> Features:
-    """The features of several folders side by side; with `trained`, a model's feature_info, scaled as in its
-    training.
-
-    Raises InputError for features of other CNNs than the model was trained on.
-    """
-    sources = [open_features(path) for path in paths]
-    if trained is None:
-        return combine_features(sources)
-    if "scales" in trained or len(sources) > 1:
-        combined = combine_features(sources, trained.get("scales"))
-    else:  # trained on one matrix as it is
-        combined = sources[0]
-    asked, given = _encoders(trained), _encoders(combined.info)
-    if asked and given and asked != given:
-        raise InputError(
-            f"{' '.join(map(str, paths))}: features of {', '.join(given)}, the model was trained on those of "
-            f"{', '.join(asked)}; extract them with the same --encoder"
-        )
-    return combined
-
-
-def _encoders(info: dict) -> list[str]:
-    """The CNNs that made features; [] where one is not known, as of a user's own matrix."""
-    sources = info.get("sources", [info])
-    return [source["encoder"] for source in sources] if all("encoder" in source for source in sources) else []

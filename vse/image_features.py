@@ -1,13 +1,12 @@
 """Image folder -> feature matrix of a frozen CNN, one row an image (section 1): the extraction loop.
 
-Interrupted at any moment, the same call goes on. The matrix once made is feature_store.py, the CNN and its
-crops feature_extractor.py; their public names are also here.
+Interrupted at any moment, the same call goes on. What is on disk meanwhile is feature_folder.py, the matrix
+once made feature_store.py, the CNN and its crops feature_extractor.py; their public names are also here.
 """
 
+import contextlib
 import errno
 import hashlib
-import json
-import os
 import sys
 import time
 import warnings
@@ -18,13 +17,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from vse import feature_folder as folder
 from vse.distributed import find_device
 from vse.errors import InputError
 from vse.feature_extractor import DEFAULT_ENCODER, CombinedExtractor, FeatureExtractor, configuration, decoded
-from vse.feature_store import INFO, MATRIX, NAMES, PROGRESS, Features, combine_features, open_combined
-
-from vse.feature_store import open_features, read_info  # isort: skip
-from vse.files import read_json, write_text
+from vse.feature_sources import combine_features, open_combined
+from vse.feature_store import PROGRESS, Features, open_features, read_info, without_skipped
+from vse.files import locked, read_json
 from vse.photos import VIEWS, BadPhoto, bad_photos, check_photos
 from vse.precision import PRECISIONS, describe_device, resolve_precision
 
@@ -38,11 +37,10 @@ __all__ = [
     "open_combined",
     "extract_features",
     "open_features",
+    "without_skipped",
 ]
 
-PARTIAL = "features.npy.partial"
 _FLUSH_EVERY = 8  # batches; a kill costs at most these
-_NOT_COMPARED = {"grid", "version"}  # asked_grid says the same
 
 
 def extract_features(
@@ -76,31 +74,57 @@ def extract_features(
     place = find_device(device)
     precision, computed_in = _precisions(out, precision, place)
     config = configuration(encoder, views, grid, precision, weights, seed, place) | _photo_list(paths, names)
-    if _is_finished(out, config):
+    if folder.is_finished(out, config):
         return open_features(out)
-    if computed_in != precision:
-        _note(f"{out}: begun in {precision}, which this machine has no units for; goes on in {computed_in}")
-    state = _resume(out, config)
+    made_here = not out.exists()
     try:
-        if not skip_bad:
-            check_photos(paths, names, state["done"], workers)
-        extractor = FeatureExtractor(
-            encoder, views=views, grid=grid, device=device, precision=computed_in, weights=weights, seed=seed,
-            batch_size=batch_size,
-        )  # fmt: skip
-        out.mkdir(parents=True, exist_ok=True)
-        if not _only_to_be_sealed(out, state):
-            # Pillow warns of oddities that it reads all the same.
-            with warnings.catch_warnings(action="ignore", category=UserWarning):
-                _fill(extractor, paths, names, out, state, skip_bad, workers, progress)
-        _seal(out, names, config | extractor.info | {"precision": precision}, state)
+        with locked(out):
+            if not folder.is_finished(out, config):  # by another process, just now
+                _extract(
+                    paths, names, out, config, computed_in, place, batch_size, skip_bad, workers, progress
+                )
     except OSError as error:
         if error.errno is None:
             raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full" if full else f"cannot be written ({error.strerror})"
         raise InputError(f"{out}: {reason}; mend that and run again, the rows done are kept") from error
+    finally:
+        if made_here:
+            with contextlib.suppress(OSError):  # not empty: something was done
+                out.rmdir()
     return open_features(out)
+
+
+def _extract(
+    paths: list[Path],
+    names: list[str],
+    out: Path,
+    config: dict,
+    computed_in: str,
+    device: torch.device,
+    batch_size: int,
+    skip_bad: bool,
+    workers: int | None,
+    progress: bool,
+) -> None:
+    """Makes or finishes the features of a folder that this process has locked."""
+    if computed_in != config["precision"]:
+        _note(
+            f"{out}: begun in {config['precision']}, which this machine has no units for; goes on in {computed_in}"
+        )
+    state = folder.resume(out, config)
+    if not skip_bad:
+        check_photos(paths, names, state["done"], workers)
+    extractor = FeatureExtractor(
+        config["encoder"], views=config["views"], grid=config["grid"], device=str(device), precision=computed_in,
+        weights=config["weights"], seed=config["seed"], batch_size=batch_size,
+    )  # fmt: skip
+    if not folder.only_to_be_sealed(out, state):
+        # Pillow warns of oddities that it reads all the same.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            _fill(extractor, paths, names, out, state, skip_bad, workers, progress)
+    folder.seal(out, names, config | extractor.info | {"precision": config["precision"]}, state)
 
 
 def _precisions(out: Path, asked: str, device: torch.device) -> tuple[str, str]:
@@ -143,51 +167,6 @@ def _is_utf8(name: str) -> bool:
         return False
 
 
-# --- the folder: new, half done, finished ---------------------------------------------------------------
-
-
-def _is_finished(out: Path, config: dict) -> bool:
-    """True for a folder that holds what `config` asks for. Raises InputError when it holds something else."""
-    info = read_info(out)
-    if info:
-        if info.get("grid") == info.get("map_size") and config["asked_grid"] in (0, info["grid"]):
-            info["asked_grid"] = config["asked_grid"]  # the whole map, asked for by its size or as 0
-        _require_same(out, info, config)
-        (out / PROGRESS).unlink(missing_ok=True)
-    elif (out / MATRIX).exists() and not (out / PROGRESS).exists():
-        raise InputError(
-            f"{out} holds a {MATRIX} that was not extracted here: choose another folder with --out"
-        )
-    return bool(info)
-
-
-def _require_same(out: Path, there: dict, config: dict) -> None:
-    if config["weights_sha256"]:  # a weights file may have moved
-        there = there | {"weights": config["weights"]}
-    for key in sorted(config.keys() - _NOT_COMPARED):
-        if there.get(key) != config[key]:
-            what = "list of photos" if key in ("photos", "names_sha256") else key.removeprefix("asked_")
-            values = "" if key == "names_sha256" else f" ({there.get(key)} there, {config[key]} asked for)"
-            raise InputError(
-                f"{out} has features with another {what}{values}: choose another --out or delete it"
-            )
-
-
-def _resume(out: Path, config: dict) -> dict:
-    """The state of an interrupted extraction, or a new one."""
-    if (out / PROGRESS).exists():
-        state = read_json(out / PROGRESS)
-        _require_same(out, state.get("config", {}), config)
-        return state
-    return {"config": config, "done": 0, "skipped": {}}
-
-
-def _only_to_be_sealed(out: Path, state: dict) -> bool:
-    """True if the kill came after the renaming of the full matrix, before features.json was written."""
-    done = state["done"] == state["config"]["photos"]
-    return done and not (out / PARTIAL).exists() and (out / MATRIX).exists()
-
-
 # --- the loop -------------------------------------------------------------------------------------------
 
 
@@ -202,13 +181,15 @@ def _fill(
     progress: bool,
 ) -> None:
     """Writes the rows that are missing into out/PARTIAL and keeps `state` on disk in step, never ahead."""
-    matrix = _open_partial(out, extractor, state)
+    info = extractor.info
+    shape = (len(paths), len(info["views"]), info["grid"] ** 2, extractor.feature_dim)
+    matrix = folder.open_partial(out, shape, state, names)
     start = warm = state["done"], time.perf_counter()
     bar = tqdm(
         total=len(paths),
         initial=start[0],
         unit=" images",
-        desc=extractor.info["encoder"],
+        desc=info["encoder"],
         disable=not progress,
     )
     try:
@@ -217,42 +198,21 @@ def _fill(
                 bad = {names[first + i]: p.reason for i, p in enumerate(photos) if isinstance(p, BadPhoto)}
                 if bad and not skip_bad:
                     raise bad_photos(bad, len(paths))
-                matrix[first : first + len(photos)] = _as_float16(
-                    extractor.encode_batch(photos), names[first:]
-                )
+                rows = _as_float16(extractor.encode_batch(photos), names[first:])
+                matrix[first : first + len(photos)] = rows
                 state["skipped"].update(bad)
+                state["zeros"] += [first + int(i) for i in np.flatnonzero(~rows.any((1, 2, 3)))]
                 state["done"] = first + len(photos)
                 bar.update(len(photos))
                 if batch == 0:  # the first batch compiles the CNN
                     warm = state["done"], time.perf_counter()
                 elif batch % _FLUSH_EVERY == 0:
-                    _save(out, matrix, state)
+                    folder.save(out, matrix, state)
     finally:
         photos, begin = warm if state["done"] > warm[0] else start
         if state["done"] > photos:
             state["images_per_second"] = round((state["done"] - photos) / (time.perf_counter() - begin), 2)
-        _save(out, matrix, state)
-
-
-def _open_partial(out: Path, extractor: FeatureExtractor, state: dict) -> np.memmap:
-    """The matrix being filled, (photos, v, r, d) float16; a new one unless `state` has rows in it."""
-    info, path = extractor.info, out / PARTIAL
-    shape = (state["config"]["photos"], len(info["views"]), info["grid"] ** 2, extractor.feature_dim)
-    if state["done"] and path.exists():
-        matrix = np.lib.format.open_memmap(path, mode="r+")
-        if matrix.shape == shape:
-            return matrix
-    state |= {"done": 0, "skipped": {}}
-    write_text(out / PROGRESS, json.dumps(state))
-    return _new_matrix(path, shape)
-
-
-def _new_matrix(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    matrix = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-    if hasattr(os, "posix_fallocate"):  # a full disk says so now, instead of killing the process at some page
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return matrix
+        folder.save(out, matrix, state)
 
 
 def _as_float16(features: np.ndarray, names: list[str]) -> np.ndarray:
@@ -264,40 +224,3 @@ def _as_float16(features: np.ndarray, names: list[str]) -> np.ndarray:
             f"{names[int(np.argmin(finite))]}: values that float16 cannot hold; check the weights of the CNN"
         )
     return halves
-
-
-def _save(out: Path, matrix: np.memmap, state: dict) -> None:
-    matrix.flush()  # the rows first: what progress.json promises must be there
-    write_text(out / PROGRESS, json.dumps(state))
-
-
-def _seal(out: Path, names: list[str], info: dict, state: dict) -> None:
-    """Turns the filled matrix into a finished folder; each step can be repeated, features.json is last."""
-    skipped, partial = state["skipped"], out / PARTIAL
-    kept = [row for row, name in enumerate(names) if name not in skipped]
-    if not kept:
-        partial.unlink(missing_ok=True)
-        (out / PROGRESS).unlink(missing_ok=True)  # so that the next run looks at repaired photos
-        raise InputError(
-            f"none of the {len(names):,} photos can be read, the first is {names[0]} ({skipped[names[0]]})"
-        )
-    write_text(out / NAMES, "".join(f"{names[row]}\n" for row in kept))
-    if partial.exists() and skipped:
-        _without_rows(partial, out / MATRIX, kept)
-        partial.unlink()
-    elif partial.exists():
-        os.replace(partial, out / MATRIX)
-    info = info | {"skipped": skipped, "images_per_second": state.get("images_per_second", 0.0)}
-    write_text(out / INFO, json.dumps(info, indent=2, ensure_ascii=False) + "\n")
-    (out / PROGRESS).unlink(missing_ok=True)
-
-
-def _without_rows(source: Path, target: Path, kept: list[int]) -> None:
-    """Writes the matrix `target` with the rows `kept` of `source`, atomically."""
-    matrix = np.load(source, mmap_mode="r", allow_pickle=False)
-    temporary = target.with_name(f".{target.name}.tmp")
-    smaller = _new_matrix(temporary, (len(kept), *matrix.shape[1:]))
-    for start in range(0, len(kept), 1024):
-        smaller[start : start + 1024] = matrix[kept[start : start + 1024]]
-    smaller.flush()
-    os.replace(temporary, target)
