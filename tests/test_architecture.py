@@ -68,7 +68,7 @@ VSE = {
     # what people do with it
     "index": "",
     "kept_index": "index terminal",
-    "search": "dataset_formats feature_store index kept_index photos terminal vocabulary",
+    "search": "dataset_formats feature_store index kept_index photo_files photos terminal vocabulary",
     "page": "photos terminal",
     "retrieval_page": "datasets evaluate image_features index model page search",
     "regularities": "feature_store index search vocabulary",

@@ -1,15 +1,20 @@
 """Every kind of file a folder of photos may hold: read right, or refused by name with the reason."""
 
 import io
+import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from vse import photos
+from vse.dataset_report import unreadable_images
+from vse.datasets import read_dataset
 from vse.errors import InputError
-from vse.photos import VIEWS, BadPhoto, check_photo, cut, read_photo, upright_rgb
+from vse.photo_files import HEIF_SUFFIXES, PHOTO_SUFFIXES
+from vse.photos import FORMATS, VIEWS, BadPhoto, check_photo, cut, read_photo, upright_rgb
 
 
 def scene(width=40, height=24) -> Image.Image:
@@ -172,6 +177,50 @@ def test_formats_that_start_programs_are_no_photos(tmp_path):
     scene().save(tmp_path / "a.eps")
     with pytest.raises(BadPhoto, match="not an image"):
         read_photo(tmp_path / "a.eps")
+
+
+def test_data_check_starts_no_program_either(tmp_path, monkeypatch):
+    """PostScript called .jpg: the report on a data set reads photos as everything else does."""
+    (tmp_path / "p").mkdir()
+    head = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "p/a.jpg").write_bytes(head)
+    started = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **kwargs: started.append(args))
+    ((name, reason),) = unreadable_images(read_dataset(tmp_path / "p"))
+    assert name == "a.jpg" and "not an image" in reason and not started
+
+
+def test_no_other_module_opens_images():
+    root = Path(photos.__file__).parent.parent
+    files = [p for package in ("vse", "scnlm", "experiments") for p in (root / package).rglob("*.py")]
+    opening = [p.name for p in files if "Image.open(" in p.read_text(encoding="utf-8")]
+    assert opening == ["photos.py"]
+
+
+def test_a_line_of_pixels_is_refused_before_it_is_decoded(tmp_path):
+    (tmp_path / "wide.pgm").write_bytes(b"P5 199000000 1 255\n" + bytes(100))
+    (tmp_path / "high.pgm").write_bytes(b"P5 1 65536 255\n" + bytes(65536))
+    for name in ("wide.pgm", "high.pgm"):
+        for read in (read_photo, check_photo):
+            with pytest.raises(BadPhoto, match="a side may have 1 to 65,535"):
+                read(tmp_path / name)
+
+
+def test_heic_is_named_with_its_plugin(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50))
+    with pytest.raises(BadPhoto, match="HEIC.*pip install pillow-heif"):
+        read_photo(tmp_path / "a.jpg")
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(BadPhoto, match="pipe"):
+        read_photo(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("suffix", [s for s in PHOTO_SUFFIXES if s not in HEIF_SUFFIXES])
+def test_each_suffix_is_of_a_format_that_is_read(suffix):
+    assert {"MPO": "JPEG"}.get(Image.registered_extensions()[suffix], Image.registered_extensions()[suffix]) in FORMATS
 
 
 def test_crops_lie_where_their_names_say():

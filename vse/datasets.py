@@ -8,31 +8,26 @@ photo and knows no features.
 import hashlib
 import json
 import os
-import posixpath
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from vse.dataset_formats import (
-    TOKEN_FILE,
-    CaptionList,
-    is_caption_csv,
-    is_photo,
-    read_csv,
-    read_flickr8k,
-    read_karpathy,
-    read_photo_folder,
-)
+from vse.caption_lists import LIST_SUFFIXES, CaptionList, is_caption_list
+from vse.dataset_formats import TOKEN_FILE, read_flickr8k, read_list, read_photo_folder
 from vse.errors import InputError
+from vse.listed_photos import find_photos, keep_inside, notes_on_lists
+from vse.photo_files import is_hidden
 
+# A run of letters of a script that puts no spaces between words: Thai to Tibetan, Burmese, Khmer, kana, Han.
+UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{5}")
 SPLITS = ("train", "dev", "test")
 KNOWN = (
-    "a Flickr8K folder (Flickr8k_text + Flicker8k_Dataset), a Karpathy dataset_*.json, a CSV with columns "
-    "image,caption[,split], the word scenes, or a folder of photos"
+    "a Flickr8K folder (Flickr8k_text + Flicker8k_Dataset), a Karpathy dataset_*.json, COCO's captions_*.json, "
+    "a CSV with columns image,caption[,split], lines NAME#N<tab>caption, the word scenes, or a folder of photos"
 )
 
 
@@ -113,7 +108,8 @@ def read_dataset(data: str | Path, images: Path | None = None) -> Dataset:
         return _join(listed, path, set(listed.split_of))
     if not listed.split_of:
         raise InputError(f"{path}: lists no image; expected {KNOWN}")
-    return _join(listed, *_find_photos(listed, images))
+    keep_inside(listed, images)
+    return _join(listed, *find_photos(listed, images))
 
 
 def _scenes() -> Path:
@@ -126,78 +122,54 @@ def _scenes() -> Path:
 
 
 def _read_file(path: Path) -> CaptionList:
-    if path.suffix.lower() == ".json":
-        return read_karpathy(path)
     if path.name == TOKEN_FILE:
         return read_flickr8k(path.parent)
-    if path.suffix.lower() in (".csv", ".txt"):
-        return read_csv(path)
+    if path.suffix.lower() in LIST_SUFFIXES or is_caption_list(path):
+        return read_list(path)
     raise InputError(f"{path}: not a known kind of file; expected {KNOWN}")
 
 
 def _read_folder(folder: Path) -> CaptionList:
-    for texts in (folder / "Flickr8k_text", folder):
-        if (texts / TOKEN_FILE).is_file():
-            return read_flickr8k(texts)
     with os.scandir(folder) as entries:
-        files = sorted(entry.name for entry in entries if entry.is_file())
+        listing = sorted((entry.name, entry.is_dir()) for entry in entries if not is_hidden(entry.name))
+    folders = [name for name, is_folder in listing if is_folder]
+    files = [name for name, is_folder in listing if not is_folder]
+    for texts in (folder / "Flickr8k_text", folder, *(folder / name for name in folders)):
+        if (texts / TOKEN_FILE).is_file():  # in the folder Flickr_TextData of Kaggle's copy
+            return read_flickr8k(texts)
     if "scenes.json" in files:
-        listed = read_csv(folder / "captions.csv")
+        listed = read_list(folder / "captions.csv")
         listed.name = "scenes"
         return listed
-    karpathy = [file for file in files if re.fullmatch(r"dataset_.*\.json", file)]
-    tables = [file for file in files if file.lower().endswith(".csv") or file == "captions.txt"]
-    lists = karpathy or [file for file in tables if is_caption_csv(folder / file)]
+    lists = [name for name in files if re.fullmatch(r"dataset_.*\.json", name)]
+    lists = lists or [name for name in files if name == "dataset.json" and is_caption_list(folder / name)]
+    lists = lists or _coco_lists(folder)
+    tables = [name for name in files if name.lower().endswith((".csv", ".tsv")) or name == "captions.txt"]
+    texts = [name for name in files if name.lower().endswith((".txt", ".token", *(".csv", ".tsv")))]
+    lists = lists or [name for name in texts if is_caption_list(folder / name)]
     if len(lists) > 1:
         raise InputError(
             f"{folder}: has {len(lists)} caption lists, give the one you mean: {', '.join(lists)}"
         )
     if lists:
         return _read_file(folder / lists[0])
-    listed = read_photo_folder(folder)
+    listed, others = read_photo_folder(folder)
     if not listed.split_of:
         if tables:
-            return read_csv(folder / tables[0])  # says which columns it lacks
+            return read_list(folder / tables[0])  # says which columns it lacks
         raise InputError(f"{folder}: no photo and no caption list in it; expected {KNOWN}")
     if tables:
         listed.notes.append(
             f"{tables[0]} lacks the columns image,caption, so it is no caption list: photos only"
         )
+    listed.notes += notes_on_lists(folder, listed.split_of, others)
     return listed
 
 
-def _find_photos(listed: CaptionList, images: Path | None) -> tuple[Path | None, set[str]]:
-    """The folder with the most of the listed images, and which are in it; (None, all of them) without one."""
-    if images is not None and not images.is_dir():
-        raise InputError(f"{images}: is not a folder; expected the one with the photos of {listed.name}")
-    best, best_there, best_others = None, set(), []
-    for folder in [images] if images is not None else listed.folders:
-        files = _files_beside(folder, listed.split_of)
-        there = files & listed.split_of.keys()
-        if len(there) > len(best_there):
-            best, best_there = folder, there
-            best_others = [file for file in files - there if is_photo(posixpath.basename(file))]
-    if best is None:
-        first = next(iter(listed.split_of))
-        if images is not None:
-            raise InputError(f"{images}: has none of the images of {listed.name}; expected {first} and so on")
-        listed.notes.append(f"no photos beside the list (not even {first}): captions only")
-        return None, set(listed.split_of)
-    if best_others:
-        unlisted = f"{len(best_others)}, not used (first: {min(best_others)})"
-        listed.notes.append(f"photos in {best} that the list does not have: {unlisted}")
-    return best, best_there
-
-
-def _files_beside(folder: Path, names: Iterable[str]) -> set[str]:
-    """All that lies where `names` would lie below `folder`: one listing a folder, no look at single files."""
-    files: set[str] = set()
-    for parent in {posixpath.dirname(name) for name in names}:
-        here = os.path.join(folder, parent)
-        if os.path.isdir(here):
-            with os.scandir(here) as entries:
-                files |= {posixpath.join(parent, entry.name) for entry in entries}
-    return files
+def _coco_lists(folder: Path) -> list[str]:
+    """COCO's caption files, in the folder or in its annotations/, by their paths from the folder."""
+    paths = [path for top in (folder, folder / "annotations") for path in sorted(top.glob("captions_*.json"))]
+    return [path.relative_to(folder).as_posix() for path in paths if is_caption_list(path)]
 
 
 def _join(listed: CaptionList, root: Path | None, there: set[str]) -> Dataset:
@@ -216,6 +188,12 @@ def _join(listed: CaptionList, root: Path | None, there: set[str]) -> Dataset:
     if missing:
         left_out = f"{len(missing)} of {len(listed.split_of)} images, left out with {lost} captions"
         notes.append(f"listed but not in {root}: {left_out} (first: {missing[0]})")
+    unspaced = sum(bool(UNSPACED.search(text)) for _, text in captions)
+    if unspaced > len(captions) / 2:
+        notes.append(
+            f"captions without spaces between words (Chinese, Japanese, Thai ...): {unspaced} of {len(captions)}; "
+            "a run of letters counts as one word, so put spaces between the words first"
+        )
     if empty:
         notes.append(f"empty captions: {len(empty)}, left out (first: one of {empty[0]})")
     if bare and captions:

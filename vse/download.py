@@ -20,8 +20,9 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from vse.dataset_formats import SPLIT_FILES, TOKEN_FILE, is_photo
+from vse.dataset_formats import SPLIT_FILES, TOKEN_FILE
 from vse.errors import InputError
+from vse.photo_files import is_photo
 
 FLICKR30K_FORM = "https://shannon.cs.illinois.edu/DenotationGraph/"
 FLICKR8K_PHOTOS_EXPECTED = 8091

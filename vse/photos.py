@@ -4,7 +4,9 @@ Knows what is odd about files (truncated, CMYK, 16 bits, rotated, transparent, h
 set.
 """
 
+import importlib
 import os
+import stat
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +19,15 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from vse.errors import InputError
+from vse.photo_files import HEIF_PLUGIN, PHOTO_FORMATS
 
 MAX_PIXELS = 200_000_000  # larger is refused: decoding takes 8 bytes a pixel at the worst, so 1.6 GB here
+MAX_SIDE = 65_535  # of a JPEG; longer is refused: resampling holds a table of 32 bytes a pixel of the side
 LARGE_PIXELS = 25_000_000  # larger is decoded one at a time, whatever the number of threads
 Image.init()
-# What this build of Pillow has of these: no format that starts another program (EPS) or is no photo.
-_PHOTO_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
-FORMATS = tuple(name for name in _PHOTO_FORMATS if name in Image.OPEN)
+if HEIF_PLUGIN:
+    importlib.import_module(HEIF_PLUGIN).register_heif_opener()
+FORMATS = tuple(name for name in PHOTO_FORMATS if name in Image.OPEN)  # what this build of Pillow has of them
 _END_MARK = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}  # MPO: JPEGs of phones
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,14 +53,16 @@ class BadPhoto(InputError):
 def _open(path: Path) -> Image.Image:
     """The photo with its header read. Raises BadPhoto."""
     try:
-        size = path.stat().st_size
+        status = path.stat()
     except FileNotFoundError:
         raise BadPhoto(path, "no such file") from None
-    except OSError as error:
-        raise BadPhoto(path, error.strerror or str(error)) from None
-    if path.is_dir():
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise BadPhoto(path, getattr(error, "strerror", None) or _one_line(error)) from None
+    if stat.S_ISDIR(status.st_mode):
         raise BadPhoto(path, "a folder, not a photo")
-    if size == 0:
+    if not stat.S_ISREG(status.st_mode):  # a pipe or a device would be waited for
+        raise BadPhoto(path, "not a file but a pipe, socket or device")
+    if status.st_size == 0:
         raise BadPhoto(path, "empty file")
     try:
         with (
@@ -68,16 +74,31 @@ def _open(path: Path) -> Image.Image:
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
     except Image.UnidentifiedImageError:
-        raise BadPhoto(path, "not an image, or of a kind that Pillow cannot read") from None
+        raise BadPhoto(path, _unidentified(path)) from None
     except PermissionError:
         raise BadPhoto(path, "no permission to read it") from None
     except Exception as error:  # a damaged header can raise anything
         raise BadPhoto(path, f"damaged ({_one_line(error)})") from None
-    if image.width * image.height > MAX_PIXELS:
-        with image:
-            pixels = image.width * image.height
-            raise BadPhoto(path, f"{pixels:,} pixels, more than the {MAX_PIXELS:,} that are decoded")
+    width, height = image.size
+    if min(width, height) < 1 or max(width, height) > MAX_SIDE:
+        image.close()
+        raise BadPhoto(path, f"{width:,} x {height:,} pixels, a side may have 1 to {MAX_SIDE:,}")
+    if width * height > MAX_PIXELS:
+        image.close()
+        raise BadPhoto(path, f"{width * height:,} pixels, more than the {MAX_PIXELS:,} that are decoded")
     return image
+
+
+def _unidentified(path: Path) -> str:
+    """Why Pillow knows no format of the file: HEIC, which needs a plugin, or anything else."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError as error:
+        return error.strerror or str(error)
+    if head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif", b"msf"):
+        return "HEIC, which Pillow reads with a plugin only: pip install pillow-heif, or convert it to JPEG"
+    return "not an image, or of a kind that is not read here"
 
 
 def _one_line(error: Exception) -> str:
