@@ -61,15 +61,27 @@ class SentenceBank:
     @classmethod
     def load(cls, path: Path) -> "SentenceBank":
         """Reads what `save` wrote. Raises InputError for anything else."""
+        again = "make it with `scnlm assemble`"
         try:
             tensors = load_file(path)
             codes, scale, components, mean = (tensors[key] for key in _KEYS)
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file; make it with `scnlm assemble`") from None
-        except (SafetensorError, KeyError) as error:
-            raise InputError(f"{path}: not a bank of sentences ({error}); make it with `scnlm assemble`") from None
-        if len(codes) < NEAREST or codes[0].shape != scale.shape or components.shape != (*scale.shape, *mean.shape):
-            raise InputError(f"{path}: damaged, its sizes do not fit together; make it with `scnlm assemble`")
+            raise InputError(f"{path}: no such file; {again}") from None
+        except (SafetensorError, KeyError, OSError, ValueError, TypeError, AttributeError) as error:
+            # bfloat16, which NumPy lacks, is a KeyError or an AttributeError, as the version has it.
+            raise InputError(f"{path}: not a bank of sentences ({error}); {again}") from None
+        for key, type_, axes in (("codes", "int8", 2), ("scale", "float32", 1), ("components", "float32", 2),
+                                 ("mean", "float32", 1)):  # fmt: skip
+            tensor = tensors[key]
+            if tensor.dtype != type_ or tensor.ndim != axes:
+                raise InputError(
+                    f"{path}: {key} is {tensor.dtype} of {tensor.ndim} axes, expected {type_} of {axes}; {again}"
+                )
+            if not np.isfinite(tensor).all():
+                raise InputError(f"{path}: {key} has a value that is NaN or infinite; {again}")
+        sizes = codes.shape[1:] == scale.shape and components.shape == (*scale.shape, *mean.shape)
+        if len(codes) < NEAREST or 0 in components.shape or not sizes:
+            raise InputError(f"{path}: damaged, its sizes do not fit together; {again}")
         return cls(codes, scale, components, mean)
 
 
@@ -105,4 +117,4 @@ def _bag(images: np.ndarray, points: np.ndarray, count: int) -> np.ndarray:
 
 
 def _unit(vectors: np.ndarray) -> Float32[np.ndarray, "n d"]:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)).astype(np.float32)

@@ -1,9 +1,11 @@
 """The frozen CNNs: the right layer, preprocessing and weights; nothing here needs a network."""
 
+import hashlib
 import pickle
 import socket
 import sys
 import urllib.error
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -182,6 +184,22 @@ def test_weights_put_into_the_hub_folder_are_found(tmp_path, monkeypatch):
         load_cnn("resnet152")
 
 
+def test_weights_are_fetched_without_a_home(tmp_path, monkeypatch):
+    def fetched(url, target, prefix):
+        Path(target).write_bytes(b"weights")
+
+    digest = hashlib.sha256(b"weights").hexdigest()[:8]
+    monkeypatch.delenv("TORCH_HOME", raising=False)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "~/.cache/torch/hub")  # what torch says without a home
+    monkeypatch.setattr(cnn_weights, "user_cache", lambda program: tmp_path / program)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetched)
+    path = cnn_weights.fetch(f"https://somewhere/net-{digest}.pth", "net")
+    assert path == tmp_path / "torch" / "hub" / "checkpoints" / f"net-{digest}.pth"
+    path.write_bytes(b"weightz")
+    with pytest.raises(InputError, match="damaged, its SHA-256 does not begin with"):
+        cnn_weights.fetch(f"https://somewhere/net-{digest}.pth", "net")
+
+
 def test_timm_weights_without_a_network(monkeypatch):
     pytest.importorskip("timm")
 
@@ -218,6 +236,14 @@ def test_weight_files_that_do_not_fit(tmp_path):
         load_cnn("efficientnet-lite2", tmp_path / "good.safetensors")
     save_file({k: v for k, v in state.items() if k != "_conv_head.weight"}, tmp_path / "less.safetensors")
     save_file(state | {"more": torch.zeros(1)}, tmp_path / "more.safetensors")
+    save_file({k: v.bfloat16() for k, v in headless.items()}, tmp_path / "half.safetensors")
+    assert load_cnn("efficientnet-lite0", tmp_path / "half.safetensors").source.startswith("half.safetensors")
+    hole = headless["_conv_stem.weight"].clone()
+    hole[0, 0, 0, 0] = torch.nan
+    save_file(headless | {"_conv_stem.weight": hole}, tmp_path / "nan.safetensors")
+    torch.save(headless | {"_conv_stem.weight": hole.to_sparse()}, tmp_path / "sparse.pth")
+    torch.save({1: torch.zeros(1)}, tmp_path / "numbers.pth")
+    (tmp_path / "folder.pth").mkdir()
     torch.save([1, 2], tmp_path / "list.pth")
     (tmp_path / "text.safetensors").write_text("nothing")
     for name, message in {
@@ -226,6 +252,10 @@ def test_weight_files_that_do_not_fit(tmp_path):
         "list.pth": "expected a table of named tensors",
         "text.safetensors": "not a file of weights",
         "none.pth": "no such file",
+        "nan.safetensors": "_conv_stem.weight has a value that is NaN",
+        "sparse.pth": "_conv_stem.weight is no plain tensor",
+        "numbers.pth": "expected a table of named tensors",
+        "folder.pth": "not a file",
     }.items():
         with pytest.raises(InputError, match=message) as caught:
             load_cnn("efficientnet-lite0", tmp_path / name)

@@ -7,6 +7,7 @@ feature_dim.
 
 import difflib
 import importlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from vse._torchvision import import_torchvision
 from vse.cnn_weights import fetch, load_weights, require_host
 from vse.errors import InputError
+from vse.files import user_cache
 
 ENCODERS = (
     *(f"efficientnet-lite{i}" for i in (2, 0, 1)),
@@ -213,6 +215,8 @@ def _from_torchvision(name: str, weights: str | Path | None) -> CNN:
 
 def _timm(name: str, weights: str | Path | None) -> CNN:
     import_torchvision()  # timm imports it
+    if "HF_HOME" not in os.environ and not Path("~/.cache/huggingface").expanduser().is_dir():
+        os.environ["HF_HOME"] = str(user_cache("huggingface"))  # the same folder, or another where there is no home
     try:
         timm = importlib.import_module("timm")
     except ImportError:
@@ -231,7 +235,7 @@ def _timm(name: str, weights: str | Path | None) -> CNN:
         try:
             net = timm.create_model(model, pretrained=True, num_classes=0).eval()
         except (OSError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"the weights of {name} cannot be had ({reason}): {way}") from None
         source = f"https://huggingface.co/{hub}"
     else:

@@ -5,8 +5,10 @@ Knows no architecture (that is cnn.py) and no pixels.
 
 import hashlib
 import importlib
+import os
 import pickle
 import socket
+import time
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,19 +17,33 @@ import torch
 from torch import Tensor, nn
 
 from vse.errors import InputError
+from vse.files import user_cache
+
+_KILLED_S = 24 * 3600  # a download that has not been written to for as long will not go on
 
 
 def fetch(url: str, name: str) -> Path:
-    """The file of `url` in torch's hub folder, downloaded if it is not there. Raises InputError."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    """The file of `url` in torch's hub folder, downloaded if it is not there. Raises InputError.
+
+    Without a home to write in, the folder is that of files.user_cache.
+    """
+    file = url.rsplit("/", 1)[1]
+    prefix = Path(file).stem.rsplit("-", 1)[1]  # torchvision's file names end in the start of their SHA-256
+    path = Path(torch.hub.get_dir()) / "checkpoints" / file
+    if not path.is_file() and "TORCH_HOME" not in os.environ:
+        path = user_cache("torch") / "hub" / "checkpoints" / file
+    way = f"download {url} elsewhere and put it into {path.parent}, or pass it with --weights FILE"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            prefix = path.stem.rsplit("-", 1)[1]  # torchvision's file names end in the start of their SHA-256
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for left in path.parent.glob(f"{file}.*.partial"):  # of a download that was killed
+                if time.time() - left.stat().st_mtime > _KILLED_S:
+                    left.unlink(missing_ok=True)
             torch.hub.download_url_to_file(url, str(path), prefix)
         except (OSError, RuntimeError) as error:
-            way = f"download {url} elsewhere and put it into {path.parent}, or pass it with --weights FILE"
             raise InputError(f"the weights of {name} cannot be fetched ({error}): {way}") from None
+    if not file_digest(path).startswith(prefix):
+        raise InputError(f"{path}: damaged, its SHA-256 does not begin with {prefix}: delete it; or {way}")
     return path
 
 
@@ -66,12 +82,24 @@ def load_weights(
         raise InputError(
             f"{path}: not the weights of {name}, {len(wrong)} tensors differ, the first is {wrong[0]}"
         )
+    _check_values({key: tensor for key, tensor in state.items() if key in shapes}, path)
     net.load_state_dict(state, strict=False)
     return source or f"{path.name}, sha256 {file_digest(path)}"
 
 
+def _check_values(state: dict[str, Tensor], path: Path) -> None:
+    """Raises InputError for tensors of no real numbers, and for values that are not finite."""
+    for key, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
+            raise InputError(f"{path}: {key} is no plain tensor of real numbers; save the state_dict in float32")
+        if not tensor.float().isfinite().all():
+            raise InputError(f"{path}: {key} has a value that is NaN or infinite; take another file of weights")
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file or a torch file (nothing in it is executed). Raises InputError."""
+    if path.exists() and not path.is_file():  # a folder, a device that never ends
+        raise InputError(f"--weights {path}: not a file (expected a .safetensors or torch file, or the word random)")
     try:
         if path.suffix == ".safetensors":
             state = importlib.import_module("safetensors.torch").load_file(path)
@@ -86,17 +114,25 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path}: holds more than tensors, or is damaged; save its state_dict or a .safetensors"
         ) from None
     except Exception as error:  # zip, safetensors and torch each have their own for a damaged file
-        raise InputError(f"{path}: not a file of weights ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: not a file of weights ({_first_line(error)})") from None
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise InputError(f"{path}: not a file of weights (expected a table of named tensors)")
     return {key.removeprefix("module."): tensor for key, tensor in state.items()}
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def file_digest(path: str | Path) -> str:
     """The first 16 hexadecimal digits of the file's SHA-256. Raises InputError for no such file."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise InputError(f"--weights {path}: not a file (expected a .safetensors or torch file, or the word random)")
     try:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]

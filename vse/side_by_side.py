@@ -38,7 +38,8 @@ class SideBySide:
             for array, own_rows, scale in self._sources:
                 end = start + array.shape[3]
                 values = np.asarray(array[own_rows[block]], np.float32) * np.float32(scale)
-                out[first : first + 256, ..., start:end] = values
+                with np.errstate(over="ignore"):  # infinite: Features.take says whose row it is
+                    out[first : first + 256, ..., start:end] = values
                 start = end
         return out[(slice(None), *rest)] if wanted.ndim else out[0][rest]
 
