@@ -138,12 +138,13 @@ def assemble(
     from vse.image_features import open_combined
 
     opened = open_combined(features, load(encoder).feature_info)
-    weights, gain = assemble(
+    tuned = assemble(
         read_dataset(data, images), opened, encoder, decoder, trigram, out,
         images=dev_images, config=config, seed=seed,
     )  # fmt: skip
-    print(table([["weight", "value"], *([name, f"{value:g}"] for name, value in dataclasses.asdict(weights).items())]))
-    print(f"{out}: CIDEr {100 * gain:.1f} on dev; next: scnlm caption {out} photo.jpg")
+    values = dataclasses.asdict(tuned.weights)
+    print(table([["weight", "value"], *([name, f"{value:g}"] for name, value in values.items())]))
+    print(f"{out}: {tuned.summary()}; next: scnlm caption {out} photo.jpg")
 
 
 def caption(

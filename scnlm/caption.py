@@ -6,6 +6,7 @@ and `weights.json`. Trains and tunes nothing (see assemble.py). Shapes: n images
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,10 +18,11 @@ from scnlm.generate import Decoder
 from scnlm.language_model import LanguageModel
 from scnlm.rerank import Candidate, Weights, measure, ranked
 from scnlm.trigram import Trigram
-from vse import checkpoint
+from vse import checkpoint, manifest
 from vse.errors import InputError
 from vse.files import read_json
 from vse.model import VSE
+from vse.settings import check_settings, config_from_dict
 
 ENCODER, DECODER, TRIGRAM, CONCEPTS, WEIGHTS = "vse", "scnlm", "trigram.arpa", "concepts.safetensors", "weights.json"
 
@@ -30,22 +32,19 @@ class CaptionConfig:
     """How candidates are made; the supplement's, and what it leaves open chosen on Flickr8K dev."""
 
     candidates: int = 1000  # an image (supplement)
-    contents: tuple[str, ...] = ("image", "sentences")  # drawn from with equal chances; "words" brings nothing on dev
+    # drawn from with equal chances; "words" brings nothing on dev
+    contents: tuple[Literal["image", "sentences", "words"], ...] = ("image", "sentences")
     beam: int = 1  # width of the search for the most probable sentence; 1 = greedy (open)
     structured: bool = True  # the most probable sentence of a structure; False: sentences drawn word by word
     vote: float = 0.15  # temperature of the vote of the best-scored candidates, see rerank.ranked; 0 for none
     kept: int = 5  # captions returned (supplement)
 
     def __post_init__(self):
-        if min(self.candidates, self.beam, self.kept) < 1:
-            raise InputError("candidates, beam and kept must be 1 or more")
-        if not 0 <= self.vote < np.inf:
-            raise InputError(f"vote {self.vote}: expected 0 (none) or a positive number")
+        check_settings(self, candidates=">= 1", beam=">= 1", kept=">= 1", vote=">= 0")
         if self.beam > 1 and not self.structured:
             raise InputError(f"beam {self.beam} without structure: words are drawn one by one then; expected beam 1")
-        unknown = set(self.contents) - set(CONTENTS)
-        if unknown or not self.contents:
-            raise InputError(f"contents {' '.join(self.contents)}: expected some of {', '.join(CONTENTS)}")
+        if not self.contents:
+            raise InputError(f"contents: none given; expected some of {', '.join(CONTENTS)}")
 
 
 class Captioner:
@@ -64,11 +63,14 @@ class Captioner:
         if not (folder / WEIGHTS).is_file():
             raise InputError(f"{folder}: not a caption set (no {WEIGHTS}); make one with `scnlm assemble`")
         tuned = read_json(folder / WEIGHTS).get("weights")
-        weights = checkpoint.config_from_dict(Weights, tuned, f"{folder / WEIGHTS}: weights")
-        return cls(
+        weights = config_from_dict(Weights, tuned, f"{folder / WEIGHTS}: weights", complete=True)
+        captioner = cls(
             checkpoint.load(folder / ENCODER, device), language_model.load(folder / DECODER, device),
             SentenceBank.load(folder / CONCEPTS), Trigram(folder / TRIGRAM), weights,
         )  # fmt: skip
+        manifest.check(folder, bound(folder))
+        captioner.encoder.photo_precision = "float32"  # in bfloat16 a quarter of the best sentences are others
+        return captioner
 
     def captions(
         self, images: Float32[np.ndarray, "n d"], config: CaptionConfig | None = None, seed: int = 0
@@ -104,6 +106,12 @@ class Captioner:
                 first = i if known is None else known.draw
                 best[tokens] = Candidate(tokens, *own, draw=first, log_share=shares[structure])
         return measure(list(best.values()), image, bag, self.encoder, self.trigram)
+
+
+def bound(folder: Path) -> list[str]:
+    """The files that a set's manifest binds: its own, and the manifests of its two runs where they have one."""
+    runs = [f"{part}/{manifest.MANIFEST}" for part in (ENCODER, DECODER)]
+    return [WEIGHTS, CONCEPTS, TRIGRAM, *(name for name in runs if (folder / name).is_file())]
 
 
 def shipped_set() -> Path:

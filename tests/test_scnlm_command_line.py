@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,9 +22,10 @@ import scnlm.caption
 import scnlm.train
 from experiments import free_photos
 from scnlm.__main__ import main
+from scnlm.assemble import Tuned
 from scnlm.caption import CaptionConfig, Captioner, shipped_set
 from scnlm.cider import Cider
-from scnlm.rerank import Weights, tune
+from scnlm.rerank import Weights, ranked, tune
 from scnlm.rerank import parts as parts_of
 from vse import checkpoint
 from vse.datasets import read_dataset
@@ -42,8 +44,9 @@ FILES = {
     "weights.json", "trigram.arpa", "concepts.safetensors",
     "vse/model.safetensors", "vse/config.json", "vse/vocabulary.txt", "vse/metrics.json",
     "scnlm/model.safetensors", "scnlm/config.json", "scnlm/vocabulary.txt", "scnlm/metrics.json",
-    "scnlm/structures.json",
+    "scnlm/structures.json", "manifest.json", "vse/manifest.json", "scnlm/manifest.json",
 }  # fmt: skip
+OPTIONAL = {name for name in FILES if name.endswith(("metrics.json", "manifest.json"))}
 
 
 @pytest.fixture
@@ -158,7 +161,9 @@ def test_a_set_has_all_its_parts_and_tuned_weights(world, parts):
     assert (parts.set / "trigram.arpa").read_bytes() == parts.trigram.read_bytes()
     about = json.loads((parts.set / "weights.json").read_text())
     assert (about["tuned_on"], about["dev_images"], about["candidates"]) == ("csv:shapes", 5, 40)
-    assert f"{parts.set}: CIDEr {about['cider']:.1f} on dev; next: scnlm caption {parts.set} " in parts.said.out
+    held_out, in_sample = about["cider_held_out_with_vote"], about["cider_in_sample_without_vote"]
+    said = f"CIDEr {held_out:.1f} on dev, each half by weights of the other ({in_sample:.1f} in sample, no vote)"
+    assert f"{parts.set}: {said}; next: scnlm caption {parts.set} " in parts.said.out
     for name, value in about["weights"].items():
         assert re.search(rf"^{name} +{value:g}$", parts.said.out, re.M)
 
@@ -172,7 +177,16 @@ def test_a_set_has_all_its_parts_and_tuned_weights(world, parts):
     candidates = captioner.candidates(points, CaptionConfig(candidates=40))
     gains = [Cider(own).scores(i, [c.tokens for c in found]) for i, found in enumerate(candidates)]
     weights, gain = tune([parts_of(found) for found in candidates], gains)
-    assert gain * 100 == pytest.approx(about["cider"], abs=1e-6) and weights == captioner.weights
+    assert gain * 100 == pytest.approx(in_sample, abs=1e-6) and weights == captioner.weights
+
+    # What a user may expect: each half of the photos, by the weights of the other half, and after the vote.
+    worth = []
+    for half in ((0, 2, 4), (1, 3)):
+        others = [i for i in range(5) if i not in half]
+        own_weights, _ = tune([parts_of(candidates[i]) for i in others], [gains[i] for i in others])
+        first = [ranked(candidates[i], own_weights, CaptionConfig().vote)[0].tokens for i in half]
+        worth += [Cider(own).scores(i, [tokens])[0] for i, tokens in zip(half, first, strict=True)]
+    assert held_out == pytest.approx(100 * np.mean(worth), abs=1e-6)
 
 
 def test_weights_are_tuned_on_the_first_dev_images_with_captions(world, parts, table, tmp_path, monkeypatch):
@@ -184,7 +198,8 @@ def test_weights_are_tuned_on_the_first_dev_images_with_captions(world, parts, t
     features = open_combined([parts.features], captioner.encoder.feature_info)
     points = captioner.encoder.encode_images(features.take(others[:2]))
     expected = captioner.candidates(points, CaptionConfig(candidates=40))
-    assert len(asked) == 2 and json.loads((tmp_path / "set" / "weights.json").read_text())["dev_images"] == 2
+    asked = asked[:2]  # then each half of them
+    assert json.loads((tmp_path / "set" / "weights.json").read_text())["dev_images"] == 2
     for measured, candidates in zip(asked, expected, strict=True):
         assert measured == pytest.approx(parts_of(candidates), abs=1e-4)
 
@@ -224,7 +239,7 @@ def test_sets_that_cannot_be_leave_nothing(world, parts, table, tmp_path):
         ({"features": world.matrix}, ("12 dimensions", "trained on 3")),
         ({"dev_images": 0}, ("0 dev images", "1 or more")),
         ({"dev_images": -1}, ("-1 dev images", "1 or more")),
-        ({"contents": "nope"}, ("nope", "image, sentences, words")),
+        ({"contents": "nope"}, ("nope", "image", "sentences", "words")),
         ({"csv": bare}, ("no captions to tune the weights by",)),
         ({"csv": few}, ("training sentences", "needs 5 or more")),
         ({"csv": world.photos}, ("no split 'dev'",)),
@@ -242,15 +257,15 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 @pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()], ids=["full disk", "Ctrl-C"])
 def test_a_set_is_written_whole_or_not_at_all(world, parts, tmp_path, monkeypatch, error):
-    """At every file: what is left is no set, and the same command then makes one. weights.json comes last."""
+    """At every file: what is left is no set, and the same command then makes one. The manifest comes last."""
     # The weights themselves are of no matter here.
-    monkeypatch.setattr(scnlm.assemble, "tune_weights", lambda *_: (Weights(), 1.0))
+    monkeypatch.setattr(scnlm.assemble, "tune_weights", lambda *_: Tuned(Weights(), 1.0, 1.0))
     out, real, written = tmp_path / "set", os.replace, []
 
     def replace(source, target):
         if len(written) == stop_at:
             raise error
-        written.append(Path(target).relative_to(out).as_posix())
+        written.append(Path(target).relative_to(tmp_path / ".set.unfinished").as_posix())
         real(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
@@ -258,25 +273,37 @@ def test_a_set_is_written_whole_or_not_at_all(world, parts, tmp_path, monkeypatc
         written.clear()
         said = call(*parts.assemble(world.csv, out))
         assert (said.status, len(said.err)) == ((130 if isinstance(error, KeyboardInterrupt) else 1), 1), said
-        assert "weights.json" not in written and len(written) == stop_at
-        assert not out.exists() or not any(out.iterdir())
+        assert "manifest.json" not in written and len(written) == stop_at
+        assert not list(tmp_path.iterdir())
     stop_at = -1
     works(*parts.assemble(world.csv, out))
-    assert contents(out).keys() == FILES and written[-1] == "weights.json"
+    assert contents(out).keys() == FILES and written[-1] == "manifest.json" and list(tmp_path.iterdir()) == [out]
     assert Captioner.load(out).weights == Weights()
 
 
-def test_what_a_kill_leaves_is_no_set(world, parts, tmp_path, monkeypatch):
-    """Killed while it writes, no line of ours runs any more: the folder has no weights.json, and nobody takes it."""
-    monkeypatch.setattr(scnlm.assemble, "tune_weights", lambda *_: (Weights(), 1.0))
-    monkeypatch.setattr(scnlm.assemble.shutil, "rmtree", lambda *_, **__: None)
-    monkeypatch.setattr(scnlm.assemble, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    out = tmp_path / "set"
-    assert call(*parts.assemble(world.csv, out)).status == 130
-    assert contents(out).keys() == FILES - {"weights.json"}
-    with pytest.raises(InputError, match="not a caption set"):
-        Captioner.load(out)
+@pytest.mark.parametrize("name", ["write_json", "_write", "bank_of"])
+def test_what_a_kill_leaves_is_cleared_away(world, parts, tmp_path, monkeypatch, name):
+    """Killed while it works, no line of ours runs any more: there is no set, and the same command makes one."""
+    monkeypatch.setattr(scnlm.assemble, "tune_weights", lambda *_: Tuned(Weights(), 1.0, 1.0))
+    out, left = tmp_path / "set", tmp_path / ".set.unfinished"
+    with monkeypatch.context() as killed:
+        killed.setattr(scnlm.assemble.shutil, "rmtree", lambda *_, **__: None)
+        killed.setattr(scnlm.assemble, name, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert call(*parts.assemble(world.csv, out)).status == 130
+    assert not out.exists() and left.is_dir()
+    (left / ".lock").write_text(f"{2**30} - {socket.gethostname()}")  # of a process that is gone
+    works(*parts.assemble(world.csv, out))
+    assert contents(out).keys() == FILES and list(tmp_path.iterdir()) == [out]
     refused(*parts.assemble(world.csv, out), says=(out, "not empty", "another --out"), keeps=out)
+
+
+def test_two_that_make_the_same_set(world, parts, tmp_path):
+    out, busy = tmp_path / "set", tmp_path / ".set.unfinished"
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as other:
+        busy.mkdir()
+        (busy / ".lock").write_text(f"{other.pid} - {socket.gethostname()}")
+        refused(*parts.assemble(world.csv, out), says=(f"process {other.pid}", "another --out"), keeps=busy)
+        other.communicate()
 
 
 # --- scnlm caption ---------------------------------------------------------------------------------------------------
@@ -420,7 +447,7 @@ def test_calls_that_cannot_be(world, parts, photo, table, colour_cnn, tmp_path):
         ((parts.set, photo, "--data", bare, "--html", page), ("no training captions", "leave out --data")),
         ((parts.set, photo, "--device", "gpu"), ("gpu", "auto, cpu, cuda")),
         ((parts.set, photo, "--candidates", 0), ("1 or more",)),
-        ((parts.set, photo, "--contents", "sky"), ("sky", "image, sentences, words")),
+        ((parts.set, photo, "--contents", "sky"), ("sky", "image", "sentences", "words")),
         ((parts.set, photo, "--structured", "False", "--beam", 2), ("beam 2", "expected beam 1")),
         ((parts.set, photo, "--captions", 5), ("--captions", "scnlm caption --help")),
     ]
@@ -461,8 +488,8 @@ SPOILT = {
     "weights: none": (edited("weights.json", lambda v: v.clear()), ("weights.json", "JSON object")),
     "weights: no JSON": (cut("weights.json", 20), ("weights.json", "not valid JSON")),
     "weights: a list": (edited("weights.json", lambda v: v.update(weights=[1.0])), ("weights.json", "object")),
-    "weights: a text": (weight(length="long"), ("weights.json", "weights: ")),
-    "weights: no number": (weight(length=math.nan), ("weights.json", "finite number")),
+    "weights: a text": (weight(length="long"), ("weights.json", "weights.length")),
+    "weights: no number": (weight(length=math.nan), ("weights.json", "NaN is no JSON number")),
     "weights: negative": (weight(trigram=-1.0), ("weights.json", "0 or more")),
     "weights: another": (weight(luck=1.0), ("weights.json", "unknown key 'luck'", "translation")),
     "trigram: cut": (cut("trigram.arpa", 700), ("trigram.arpa", "truncated", "write it again")),
@@ -496,7 +523,7 @@ def test_a_damaged_set_is_refused_in_one_line(world, photo, copy, colour_cnn, na
     refused("caption", copy, photo, *FEW, says=says, keeps=copy)
 
 
-@pytest.mark.parametrize("missing", sorted({"vse", "scnlm", *FILES} - {"vse/metrics.json", "scnlm/metrics.json"}))
+@pytest.mark.parametrize("missing", sorted({"vse", "scnlm", *FILES} - OPTIONAL))
 def test_a_set_that_lacks_a_part(photo, copy, colour_cnn, missing):
     path = copy / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()

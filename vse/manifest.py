@@ -17,7 +17,7 @@ VERSION = 1
 
 def bind(folder: Path, names: Sequence[str]) -> None:
     """Writes the manifest of these files of a folder: the last thing to be written."""
-    digests = {name: sha256_of(folder / name) for name in names}
+    digests = {name: sha256_of(folder / name) for name in sorted(names)}
     write_json(folder / MANIFEST, {"version": VERSION, "sha256": digests})
 
 
@@ -29,7 +29,7 @@ def unbind(folder: Path) -> None:
 def check(folder: Path, names: Sequence[str]) -> dict[str, str]:
     """The SHA-256 of each of these files of a folder. Raises InputError where the manifest, if any, has another one."""
     try:
-        digests = {name: sha256_of(folder / name) for name in names}
+        digests = {name: sha256_of(folder / name) for name in sorted(names)}
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); restore the file") from None
     if (folder / MANIFEST).exists():
