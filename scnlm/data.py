@@ -16,7 +16,7 @@ from scnlm.models import NO_TAG
 from scnlm.structure import TagVocabulary
 from vse.batches import pad
 from vse.errors import InputError
-from vse.vocabulary import EOS, EOS_ID, UNK_ID, Vocabulary
+from vse.vocabulary import EOS, EOS_ID, UNK_ID, Vocabulary, cut_long
 
 _SORTED_TOGETHER = 20  # batches drawn at random are sorted by length among as many: little padding, still random
 
@@ -49,9 +49,9 @@ class TaggedText:
         for words, own in zip(sentences, tags, strict=True):
             if len(words) != len(own) or not words:
                 raise InputError(f"{' '.join(words)[:80]!r}: {len(own)} tags for {len(words)} words, expected one each")
-        ids = [[vocabulary.ids.get(w, UNK_ID) for w in words] + [EOS_ID] for words in sentences]
+        ids = [[vocabulary.ids.get(w, UNK_ID) for w in words] + [EOS_ID] for words in cut_long(sentences)]
         self.tokens, lengths = (x.to(device) for x in pad(ids))
-        self.tags = pad([tag_vocabulary.ids([*own, EOS], unseen=NO_TAG) for own in tags])[0].to(device)
+        self.tags = pad([tag_vocabulary.ids([*own, EOS], unseen=NO_TAG) for own in cut_long(tags)])[0].to(device)
         self.lengths = lengths
         self._lengths = lengths.cpu().numpy()  # on the host: asking the device would wait for it
         self.u = torch.from_numpy(np.asarray(u, np.float16)).to(device)

@@ -9,7 +9,7 @@ import torch
 from vse.batches import TextPairs, TrainingSet, pad
 from vse.errors import InputError
 from vse.image_features import Features
-from vse.vocabulary import PAD_ID, Vocabulary
+from vse.vocabulary import MOST_WORDS, PAD_ID, Vocabulary
 
 
 @pytest.fixture
@@ -164,3 +164,12 @@ def test_text_without_a_pair_is_a_users_mistake(dataset, captions):
     bare = replace(dataset, captions=dataset.captions[:captions], image_of_caption=np.arange(captions))
     with pytest.raises(InputError, match="no image has two captions"):
         TextPairs(bare, Vocabulary.from_captions(bare.captions), torch.device("cpu"))
+
+
+def test_an_endless_caption_pads_no_other(split, features):
+    """One caption of 100,000 words wanted 28.8 GB: all others were padded to its length."""
+    long = replace(split, captions=("a dog " * 50_000, *split.captions[1:]))
+    words = Vocabulary.from_captions(split.captions)
+    data = TrainingSet(long, features, words, torch.device("cpu"))
+    pairs = TextPairs(long, words, torch.device("cpu"))
+    assert data.tokens.shape[1] == pairs.tokens.shape[1] == MOST_WORDS

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vse.errors import InputError
-from vse.vocabulary import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, Vocabulary, tokenize
+from vse.vocabulary import BOS_ID, EOS_ID, MOST_WORDS, PAD_ID, SPECIALS, UNK_ID, Vocabulary, cut_long, tokenize
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,27 @@ from vse.vocabulary import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, Vocabulary,
         ("the girl\u2019s hat", "the girl 's hat"),
         ("snake_case \u6c34", "snake case \u6c34"),
         ("... !?", ""),
+        ("Cafe\u0301 q\u0303", "caf\u00e9 q\u0303"),
+        ("2\ufe0f\u20e3 dogs \u2764\ufe0f", "2 dogs"),  # emoji are no words, nor is what shapes them
         ("", ""),
     ],
 )
 def test_tokens(text, tokens):
     assert tokenize(text) == tokens.split()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "\u0915\u093e\u0932\u093e \u0915\u0941\u0924\u094d\u0924\u093e",  # Hindi: vowel signs, virama
+        "\u0e17\u0e35\u0e48 \u0e19\u0e31\u0e48\u0e07",  # Thai: tone marks
+        "\u0634\u064e\u062c\u064e\u0631\u064e\u0629",  # Arabic points
+        "\u05e9\u05b8\u05c1\u05dc\u05d5\u05b9\u05dd",  # Hebrew points
+        "\u0645\u06cc\u200c\u0631\u0648\u0645",  # Persian: a zero-width non-joiner
+    ],
+)
+def test_words_of_other_scripts_stay_whole(words):
+    assert tokenize(f"{words}, {words}!") == words.split() * 2
 
 
 @settings(max_examples=100, deadline=None)
@@ -76,11 +92,32 @@ def test_a_saved_vocabulary_is_read_back(captions, tmp_path_factory):
         (b"dog\ncat\n", "starts with"),
         (b"<pad>\n<unk>\n<s>\n</s>\ndog\ndog\n", "'dog' twice"),
         (b"<pad>\n\xff\xfe", "not a vocabulary"),
+        (b"<pad>\n<unk>\n<s>\n</s>\ndog\n\x1b]0;title\x07\n", "line 6"),
+        (b"<pad>\n<unk>\n<s>\n</s>\ndog\n\xe2\x80\xaecat\n", "line 6"),
+        (b"<pad>\n<unk>\n<s>\n</s>\n\ndog\n", "line 5"),
+        (None, "cannot be read"),
     ],
 )
 def test_a_file_that_is_no_vocabulary_is_refused_with_its_path(tmp_path, content, said):
     path = tmp_path / "vocabulary.txt"
-    path.write_bytes(content)
+    if content is not None:
+        path.write_bytes(content)
     with pytest.raises(InputError, match=said) as error:
         Vocabulary.load(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_vocabulary_saved_by_notepad_is_read(tmp_path):
+    (tmp_path / "v.txt").write_bytes(b"\xef\xbb\xbf<pad>\r\n<unk>\r\n<s>\r\n</s>\r\ndog\r\n")
+    assert Vocabulary.load(tmp_path / "v.txt").tokens == (*SPECIALS, "dog")
+
+
+def test_long_captions_are_cut_and_told_once(capsys):
+    vocabulary = Vocabulary.from_captions(["a dog"])
+    endless = "a dog " * 5000
+    for _ in range(2):
+        ids = vocabulary.encode_all(["a dog", endless])
+        assert [len(caption) for caption in ids] == [2, MOST_WORDS]
+        assert ids[1] == vocabulary.encode(endless)[:MOST_WORDS]
+    assert cut_long([["a"] * MOST_WORDS]) == [["a"] * MOST_WORDS]
+    assert capsys.readouterr().err.count("more than 100 words: 1") == 1

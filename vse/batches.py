@@ -62,7 +62,7 @@ class TextPairs:
         self._starts, self._counts = starts[counts > 1], counts[counts > 1]
         if not len(self._counts):
             raise InputError(f"{dataset.name}: no image has two captions; expected pairs of captions of one image")
-        tokens, lengths = pad([vocabulary.encode(caption) for caption in dataset.captions])
+        tokens, lengths = pad(vocabulary.encode_all(dataset.captions))
         self.tokens, self.lengths = tokens.to(device), lengths.to(device)
         self._lengths = lengths.numpy()
 
@@ -100,7 +100,7 @@ class TrainingSet:
             raise InputError(f"{dataset.name}: no training captions; a folder of photos alone cannot be learned from")
         self.features = torch.from_numpy(features.take(dataset.images)).to(device)  # (N, V, R, F)
         self.image_of_caption = torch.from_numpy(dataset.image_of_caption).to(device)
-        tokens, lengths = pad([vocabulary.encode(caption) for caption in dataset.captions])
+        tokens, lengths = pad(vocabulary.encode_all(dataset.captions))
         self.tokens, self.lengths = tokens.to(device), lengths.to(device)
         self._lengths = lengths.numpy()  # a copy on the host: asking the device would wait for it
 

@@ -3,7 +3,9 @@
 A vocabulary is stored as text, one token a line, so that it can be read, compared and edited by people.
 """
 
+import functools
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,12 +20,45 @@ PAD_ID, UNK_ID, BOS_ID, EOS_ID = range(4)
 # Words with inner apostrophes or hyphens taken apart ("t-shirt" -> "t shirt"), the clitic kept as its own
 # token ("dog's" -> "dog 's"): the form of the Flickr8K files, so raw and pre-tokenised captions agree.
 _TOKEN = re.compile(r"'(?:s|re|ve|ll|d|m|t)\b|[^\W_]+")
+MOST_WORDS = 100  # of a caption; one of 100,000 would pad all others to its length (the longest of Flickr30K has 78)
+# Control characters, line separators, and the signs that turn the direction of a line: no part of any word.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def tokenize(text: str) -> list[str]:
-    """The lower-case words of `text`, punctuation dropped; [] for a text without a word."""
+    """The lower-case words of `text`, punctuation dropped; [] for a text without a word.
+
+    Vowel signs, points and accents that Unicode keeps as characters of their own continue a word.
+    """
     text = unicodedata.normalize("NFKC", text).replace("\u2019", "'").lower()
-    return _TOKEN.findall(text)
+    if text.isascii():
+        return _TOKEN.findall(text)
+    return _any_script().findall(unicodedata.normalize("NFKC", text))
+
+
+@functools.cache
+def _any_script() -> re.Pattern[str]:
+    """As `_TOKEN`, and combining marks follow a letter; between letters also a zero-width joiner or non-joiner."""
+    codes = [code for code in range(0x300, 0x1F000) if unicodedata.category(chr(code)) in ("Mn", "Mc")]
+    codes = [code for code in codes if not 0xFE00 <= code <= 0xFE0F]  # these choose between shapes of emoji
+    starts = [code for code, before in zip(codes, [-1, *codes], strict=False) if code != before + 1]
+    ends = [code for code, after in zip(codes, [*codes[1:], -1], strict=True) if code != after - 1]
+    marks = "".join(f"{chr(a)}-{chr(b)}" for a, b in zip(starts, ends, strict=True))
+    inner = rf"[^\W_]|[{marks}]"
+    return re.compile(rf"'(?:s|re|ve|ll|d|m|t)\b|[^\W_](?:{inner}|[\u200c\u200d]+(?={inner}))*")
+
+
+def cut_long(captions: Sequence[Sequence]) -> list[Sequence]:
+    """The captions, given as words or ids, each with its first `MOST_WORDS`; how many were cut is printed once."""
+    long = sum(len(words) > MOST_WORDS for words in captions)
+    if long:
+        _say(f"note: captions of more than {MOST_WORDS} words: {long}, read as far as that")
+    return [words[:MOST_WORDS] for words in captions]
+
+
+@functools.cache
+def _say(note: str) -> None:
+    print(note, file=sys.stderr)
 
 
 class Vocabulary:
@@ -56,6 +91,10 @@ class Vocabulary:
         """The ids of the words of `text`, <unk> for unknown ones; a text without a word becomes [<unk>]."""
         return [self.ids.get(token, UNK_ID) for token in tokenize(text)] or [UNK_ID]
 
+    def encode_all(self, texts: Iterable[str]) -> list[list[int]]:
+        """`encode` of each text, long ones cut: what batches are made of."""
+        return cut_long([self.encode(text) for text in texts])
+
     def save(self, path: Path) -> None:
         """Writes one token a line, UTF-8."""
         Path(path).write_text("".join(f"{token}\n" for token in self.tokens), encoding="utf-8")
@@ -64,6 +103,13 @@ class Vocabulary:
     def load(cls, path: Path) -> "Vocabulary":
         """Reads what `save` wrote. Raises InputError with the path for a file that is not a vocabulary."""
         try:
-            return cls(Path(path).read_text(encoding="utf-8").splitlines())
+            lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+            tokens = [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+            for number, token in enumerate(tokens, 1):
+                if token.split() != [token] or _CONTROL.search(token):
+                    raise InputError(f"line {number} is {token[:80]!r}; expected one word without control characters")
+            return cls(tokens)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); expected a word a line") from None
         except (UnicodeDecodeError, InputError) as error:
             raise InputError(f"{path}: not a vocabulary file ({error})") from None
