@@ -31,9 +31,9 @@ from scnlm.rerank import Candidate, Weights, parts, ranked, tune
 from scnlm.tags import tag_cache
 from scnlm.train import LMTrainConfig, train
 from scnlm.trigram import Trigram, estimate
-from vse.checkpoint import write_json
 from vse.datasets import Dataset, read_dataset, without_evaluated
 from vse.errors import InputError
+from vse.files import write_json
 from vse.vocabulary import tokenize
 
 SEEDS = (0, 1, 2)

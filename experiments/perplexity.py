@@ -2,6 +2,8 @@
 
 NAME is a key of ROWS, or `all`. Every row predicts the same words: the vocabulary is that of Flickr8K's training
 captions (5 times or more), all others are one word <unk>, the end of a sentence counts. Chosen on dev, test read once.
+The SC-NLM is told the caption's tags, later ones too: its log P(sentence | structure, u) is no probability of a
+sentence. Added to it is log P(structure) under a trigram of the training captions' tags; the sum is to be compared.
 """
 
 import argparse
@@ -18,17 +20,19 @@ from experiments import RESULTS, find_data
 from experiments.ranking import changed, commit
 from scnlm import language_model
 from scnlm.data import TaggedText
+from scnlm.kneser_ney import FALLBACK
 from scnlm.language_model import LanguageModel
 from scnlm.tags import tag_cache, tag_captions
 from scnlm.train import LMTrainConfig, embed, nats_per_word, train
 from scnlm.trigram import Trigram, estimate
-from vse.checkpoint import write_json
 from vse.datasets import Dataset, read_dataset, without_evaluated
 from vse.errors import InputError
+from vse.files import read_json, write_json
 from vse.vocabulary import Vocabulary, tokenize
 
 ENCODER = "models/flickr8k/vse"
 EXTRA = "flickr30k/dataset_flickr30k.json"
+SPLITS = ("dev", "test")
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,7 @@ ROWS: dict[str, Perplexity] = {
 
 def run(name: str) -> dict:
     """The result of one row, written to results/perplexity-NAME.json."""
-    row, dataset = ROWS[name], read_dataset(find_data("flickr8k"))
-    extra = without_evaluated(read_dataset(find_data(EXTRA)), dataset)[0] if row.extra else None
+    row, (dataset, extra) = ROWS[name], _texts(name)
     if name.startswith("trigram"):
         figures = _trigram(dataset, extra)
     else:
@@ -74,12 +77,37 @@ def run(name: str) -> dict:
         encoder = vse.load(ENCODER)
         train(config, dataset, encoder, out, tag_cache=cache, extra_text=extra, resume=True)
         figures = _model(language_model.load(out), dataset, encoder, cache)
+        if config.lm.model == "scnlm":
+            figures = _with_structures(figures, config, dataset, extra)
     result = {
         "name": name, "about": row.about, "extra": row.extra, "changes": row.changes,
         "command": f"python -m experiments.perplexity {name}", "commit": commit(), **figures,
     }  # fmt: skip
-    write_json(RESULTS / f"perplexity-{name}.json", result)
+    write_json(_path(name), result)
     return result
+
+
+def add_structures(name: str) -> dict:
+    """The result of a row that is there, log P(structure) measured anew and written; needs no run."""
+    if not _path(name).is_file():
+        raise InputError(f"{_path(name)}: not there; measure the row first: python -m experiments.perplexity {name}")
+    result, config = read_json(_path(name)), changed(LMTrainConfig(), ROWS[name].changes)
+    if not name.startswith("trigram") and config.lm.model == "scnlm":
+        figures = _with_structures({split: result[split] for split in SPLITS}, config, *_texts(name))
+        result |= figures | {"structures_commit": commit()}
+        write_json(_path(name), result)
+    return result
+
+
+def _texts(name: str) -> tuple[Dataset, Dataset | None]:
+    """The data set and the extra text of a row."""
+    dataset = read_dataset(find_data("flickr8k"))
+    extra = without_evaluated(read_dataset(find_data(EXTRA)), dataset)[0] if ROWS[name].extra else None
+    return dataset, extra
+
+
+def _path(name: str) -> Path:
+    return RESULTS / f"perplexity-{name}.json"
 
 
 def _trigram(dataset: Dataset, extra: Dataset | None) -> dict:
@@ -97,23 +125,18 @@ def _trigram(dataset: Dataset, extra: Dataset | None) -> dict:
         model = Trigram(path)
         return {
             split: {"nats": float(np.log(model.perplexity(known(dataset.split(split).captions))))}
-            for split in ("dev", "test")
+            for split in SPLITS
         }
 
 
 def _model(lm: LanguageModel, dataset: Dataset, encoder: vse.model.VSE, cache: Path) -> dict:
-    """Nats a word with the captions' own tags and with tags drawn from the training captions."""
-    bank = lm.structures
-    own = [words for words in map(tokenize, dataset.split("train").captions) if words]
-    seen = tag_captions(own, bank.tag_set, bank.spacy_model, cache)
-    figures = {}
-    for split in ("dev", "test"):
+    """Nats a word given u and, to a model that reads them, the captions' own tags."""
+    bank, figures = lm.structures, {}
+    for split in SPLITS:
         captions = [c for c in dataset.split(split).captions if tokenize(c)]
         sentences, u = [tokenize(c) for c in captions], embed(captions, encoder)
         gold = tag_captions(sentences, bank.tag_set, bank.spacy_model, cache)
         figures[split] = {"nats": _nats(lm, sentences, gold, u)}
-        if lm.config.model == "scnlm":
-            figures[split]["sampled_nats"] = _nats(lm, sentences, drawn_tags(gold, seen), u)
     return figures
 
 
@@ -122,22 +145,42 @@ def _nats(lm: LanguageModel, sentences: list, tags: list, u: np.ndarray) -> floa
     return nats_per_word(lm.model, TaggedText(sentences, tags, u, lm.vocabulary, lm.tags, device))
 
 
-def drawn_tags(gold: list[tuple[str, ...]], seen: list[tuple[str, ...]], seed: int = 0) -> list[tuple[str, ...]]:
-    """For each caption the tags of a random training caption of the same length; its own where there is none."""
-    draw, by_length = np.random.default_rng(seed), {}
-    for tags in seen:
-        by_length.setdefault(len(tags), []).append(tags)
-    pools = (by_length.get(len(tags), [tags]) for tags in gold)
-    return [pool[draw.integers(len(pool))] for pool in pools]
+def _with_structures(figures: dict, config: LMTrainConfig, dataset: Dataset, extra: Dataset | None) -> dict:
+    """The figures and, as "structure_nats", nats a word of the captions' tags."""
+    cache = tag_cache(find_data("flickr8k"))
+
+    def tags(captions: tuple[str, ...]) -> list[tuple[str, ...]]:
+        sentences = [words for words in map(tokenize, captions) if words]
+        return tag_captions(sentences, config.tag_set, config.spacy_model, cache)
+
+    seen = tags(dataset.split("train").captions) + (tags(extra.captions) if extra else [])
+    nats = structure_nats(seen, {split: tags(dataset.split(split).captions) for split in SPLITS})
+    return {split: {"nats": figures[split]["nats"], "structure_nats": nats[split]} for split in SPLITS}
+
+
+def structure_nats(seen: list[tuple[str, ...]], asked: dict[str, list[tuple[str, ...]]]) -> dict[str, float]:
+    """-log P(structure) a word, ends of sentences included, under a trigram of the tags `seen`; of each list asked for.
+
+    A handful of tags has no counts of counts from which Kneser-Ney discounts could be estimated for single tags: those
+    are KenLM's fixed ones. A tag that was never seen is <unk>.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "tags.arpa"
+        estimate(seen, 3, [0], FALLBACK).write_arpa(path)
+        model = Trigram(path)
+        return {name: float(np.log(model.perplexity(tags))) for name, tags in asked.items()}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.perplexity", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", choices=[*ROWS, "all"], metavar="NAME")
-    names = parser.parse_args().names
+    about = "only measure the structures of rows that are there anew; nothing is trained"
+    parser.add_argument("--structures", action="store_true", help=about)
+    arguments = parser.parse_args()
+    work = add_structures if arguments.structures else run
     try:
-        for name in ROWS if "all" in names else names:
-            print(name, {split: dict(v) for split, v in run(name).items() if split in ("dev", "test")}, flush=True)
+        for name in ROWS if "all" in arguments.names else arguments.names:
+            print(name, {split: dict(v) for split, v in work(name).items() if split in SPLITS}, flush=True)
     except InputError as error:
         print(f"experiments.perplexity: {error}", file=sys.stderr)
         return 1

@@ -83,7 +83,10 @@ def _ablations(best: dict, ablations: list[dict]) -> str:
 
 
 def _perplexity(rows: list[dict]) -> str:
-    """A row a model: nats and perplexity a word on test, without and with the extra text."""
+    """A row a model: nats and perplexity a word on test, without and with the extra text.
+
+    Of the SC-NLM sentence and structure together, and beside it the sentence alone, its structure given.
+    """
     order = ["trigram", "lbl", "multiplicative", "scnlm-k0", "scnlm-k1", "scnlm-k2", "scnlm-k3", "scnlm-fine"]
     by_name = {r["name"]: r["test"] for r in rows}
     about = {r["name"]: r["about"] for r in rows}
@@ -91,15 +94,25 @@ def _perplexity(rows: list[dict]) -> str:
     for name in order:
         with_extra = by_name.get({"scnlm-k2": "scnlm-extra"}.get(name, f"{name}-extra"))
         if name in by_name:
-            own = by_name[name]
-            lines.append([about[name], *(_nats(r, k) for r in (own, with_extra) for k in ("nats", "sampled_nats"))])
-    header = ["Flickr8K test", "own captions", "tags drawn", "+ Flickr30K captions", "tags drawn"]
-    return markdown(header, lines)
+            cells = [cell for r in (by_name[name], with_extra) for cell in _nats(r, name.startswith("scnlm"))]
+            lines.append([about[name], *cells])
+    columns = ["sentence and structure", "sentence given structure"]
+    return markdown(["Flickr8K test", *columns, "+ Flickr30K: both", "given structure"], lines)
 
 
-def _nats(row: dict | None, key: str) -> str:
-    """nats a word (perplexity)."""
-    return "" if row is None or key not in row else f"{row[key]:.3f} ({math.exp(row[key]):.2f})"
+def _nats(row: dict | None, structured: bool) -> tuple[str, str]:
+    """nats a word (perplexity) of all that is predicted, and of the sentence given its structure; empty if unknown."""
+    if row is None:
+        return "", ""
+    if not structured:
+        return _with_perplexity(row["nats"]), ""
+    # Results from before the structure had a probability of its own have none.
+    both = _with_perplexity(row["nats"] + row["structure_nats"]) if row.get("structure_nats") is not None else ""
+    return both, _with_perplexity(row["nats"])
+
+
+def _with_perplexity(nats: float | None) -> str:
+    return "" if nats is None else f"{nats:.3f} ({math.exp(nats):.2f})"
 
 
 _METRICS = {"bleu1": "B-1", "bleu2": "B-2", "bleu3": "B-3", "bleu4": "B-4", "meteor": "METEOR",

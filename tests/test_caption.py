@@ -21,6 +21,7 @@ from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.trigram import Trigram, estimate
 from vse.errors import InputError
 from vse.model import VSE, VSEConfig
+from vse.settings import config_from_dict
 from vse.text_encoders import TextConfig
 from vse.vocabulary import EOS, EOS_ID, SPECIALS, Vocabulary
 
@@ -307,14 +308,14 @@ def test_fewer_captions_than_asked_for_where_there_are_no_more(captioner, images
     ("wrong", "says"),
     [
         ({"candidates": 0}, "1 or more"), ({"beam": 0}, "1 or more"), ({"kept": -1}, "1 or more"),
-        ({"contents": ()}, "expected some of image, sentences, words"), ({"contents": ("image", "dog")}, "dog"),
+        ({"contents": []}, "expected some of image, sentences, words"), ({"contents": ["image", "dog"]}, "dog"),
         ({"beam": 2, "structured": False}, "expected beam 1"),
-        ({"vote": -0.1}, "vote -0.1"), ({"vote": math.nan}, "vote nan"),
+        ({"vote": -0.1}, "vote = -0.1"), ({"vote": math.nan}, "vote = nan"),
     ],
 )  # fmt: skip
 def test_settings_without_sense_are_refused(wrong, says):
     with pytest.raises(InputError, match=says):
-        CaptionConfig(**wrong)
+        config_from_dict(CaptionConfig, wrong, "captions")
 
 
 def test_a_language_model_of_another_encoder_is_refused(encoder, lm, captioner):

@@ -117,29 +117,53 @@ def test_every_row_of_the_perplexity_table_names_settings_that_exist(name):
 
 def test_every_row_of_the_perplexity_table_is_shown():
     rows = [
-        {"name": name, "about": f"({name})", "test": {"nats": 2.0 + i / 100, "sampled_nats": 3.0 + i / 100}}
-        for i, name in enumerate(perplexity.ROWS)
+        {"name": name, "about": f"({name})", "test": {"nats": 2.0 + i / 100}} for i, name in enumerate(perplexity.ROWS)
     ]
-    del rows[0]["test"]["sampled_nats"]  # the trigram has no tags
+    structured = [row for row in rows if row["name"].startswith("scnlm")]
+    for i, row in enumerate(structured):
+        row["test"]["structure_nats"] = 1.5 + i / 1000
     table = tables._perplexity(rows)
     for row in rows:
-        for value in row["test"].values():
+        for value in {row["test"]["nats"], sum(row["test"].values())}:
             assert table.count(f"{value:.3f} ({np.exp(value):.2f})") == 1, row["name"]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.split("\n")[2:-1]]
     by_about = {about: figures for about, *figures in cells}
-    assert by_about["(trigram)"][:2] == ["2.000 (7.39)", ""]
-    assert by_about["(scnlm-k2)"][::2] == ["2.050 (7.77)", "2.110 (8.25)"]  # beside it scnlm-extra
+    assert by_about["(trigram)"] == ["2.000 (7.39)", "", "2.080 (8.00)", ""]
+    assert by_about["(scnlm-k2)"][1::2] == ["2.050 (7.77)", "2.110 (8.25)"]  # beside it scnlm-extra
+    assert by_about["(scnlm-k2)"][0] == "3.552 (34.88)"  # the sum
     assert by_about["(scnlm-fine)"][2:] == ["", ""]
     assert tables._perplexity([]).count("\n") == 2
+    for row in structured:  # as results were before the structure had a probability
+        row["test"] = {"nats": row["test"]["nats"], "sampled_nats": 9.0}
+    old = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables._perplexity(rows).split("\n")[2:-1]]
+    assert [row for row in old if row[0] == "(scnlm-k2)"] == [["(scnlm-k2)", "", "2.050 (7.77)", "", "2.110 (8.25)"]]
 
 
-def test_drawn_tags_are_of_the_same_length_and_of_a_training_caption():
-    seen = [("A", "B"), ("B", "B"), ("A", "B"), ("C",)]
-    gold = [("X", "Y")] * 300 + [("Z",), ("X", "Y", "Z")]
-    drawn = perplexity.drawn_tags(gold, seen)
-    assert drawn[-2:] == [("C",), ("X", "Y", "Z")]  # none of three tags is there
-    assert 150 < drawn[:300].count(("A", "B")) < 250 and drawn[:300].count(("B", "B")) == 300 - drawn.count(("A", "B"))
-    assert drawn == perplexity.drawn_tags(gold, seen) != perplexity.drawn_tags(gold, seen, seed=1)
+def test_a_structure_costs_what_its_trigram_says():
+    draw, tags = np.random.default_rng(0), ("DET", "NOUN", "VERB")
+    seen = [tuple(draw.choice(tags, n)) for n in draw.integers(1, 3, 200)]
+    nats = perplexity.structure_nats(seen, {"a": seen[:50], "b": [("DET",)], "c": [("DET", "X")]})
+    assert nats["a"] < np.log(4) < nats["c"]  # better than a guess among three tags and the end; never seen: dear
+    every = [own for n in range(7) for own in itertools.product((*tags, "X"), repeat=n)]
+    found = perplexity.structure_nats(seen, {" ".join(own): [own] for own in every})
+    total = sum(np.exp(-nats * (len(name.split()) + 1)) for name, nats in found.items())
+    assert 0.97 < total < 1.0001  # a probability; what is left is longer
+
+
+def test_structures_are_added_to_rows_that_are_there(world, tmp_path, monkeypatch):
+    old = {"name": "scnlm-k2", "about": "x", "dev": {"nats": 1.0, "sampled_nats": 9.0}, "test": {"nats": 2.0}}
+    monkeypatch.setattr(perplexity, "RESULTS", tmp_path)
+    monkeypatch.setattr(perplexity, "_texts", lambda name: (read_dataset(world.csv), None))
+    monkeypatch.setattr(perplexity, "find_data", lambda name: tmp_path)
+    monkeypatch.setattr(perplexity, "commit", lambda: "abc")
+    with pytest.raises(InputError, match="measure the row first"):
+        perplexity.add_structures("scnlm-k2")
+    (tmp_path / "perplexity-scnlm-k2.json").write_text(json.dumps(old))
+    added = perplexity.add_structures("scnlm-k2")
+    assert added == json.loads((tmp_path / "perplexity-scnlm-k2.json").read_text())
+    assert added["dev"].keys() == added["test"].keys() == {"nats", "structure_nats"}
+    assert (added["dev"]["nats"], added["test"]["nats"], added["about"]) == (1.0, 2.0, "x")
+    assert 0 < added["test"]["structure_nats"] < np.log(20) and added["structures_commit"] == "abc"
 
 
 # --- Captions --------------------------------------------------------------------------------------------------------
