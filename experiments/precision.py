@@ -41,7 +41,7 @@ def measure(captioned: int) -> dict:
     model = captioner.encoder
     features = open_combined(folders, model.feature_info)
     row = evaluate([model], dataset, [features], bootstrap=0)
-    points = model.encode_images(features.take(dataset.images[:captioned]))
+    points = model.encode_images([dataset.path(i) for i in range(captioned)])  # from the files, as `scnlm caption`
     captions = [
         [c.text for c in captioner.captions(point[None])[0]]
         for point in tqdm(points, desc=f"captions in {precision}", unit="photo", disable=None)

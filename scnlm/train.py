@@ -8,6 +8,7 @@ import dataclasses
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,11 +26,13 @@ from vse import checkpoint
 from vse.datasets import Dataset
 from vse.distributed import find_device
 from vse.errors import InputError
-from vse.files import read_json, write_json
+from vse.files import locked, write_json
 from vse.model import VSE
-from vse.precision import PRECISIONS, Precision, autocast, describe_device, precision_of_run
+from vse.precision import Precision, autocast, describe_device
+from vse.resumed import check_modules, check_optimizer, counters_of, precision_for
 from vse.run_log import RunLog
-from vse.train_config import make_optimizer, set_learning_rate
+from vse.settings import check_settings
+from vse.train_config import OPTIMIZER_RANGES, make_optimizer, set_learning_rate
 from vse.vocabulary import SPECIALS, Vocabulary, tokenize
 
 
@@ -38,16 +41,17 @@ class LMTrainConfig:
     """Everything that decides the weights, apart from data, encoder and seed; all open in the paper."""
 
     lm: LMConfig = field(default_factory=LMConfig)
-    tag_set: str = "coarse"  # universal tags; "fine": Penn tags
+    tag_set: Literal["coarse", "fine"] = "coarse"  # universal tags; "fine": Penn tags
     spacy_model: str = SPACY_MODEL
     min_count: int = 5  # a word enters the vocabulary when training captions have it as often
-    content: str = "image"  # u in training: "caption": its own (section 2.5), "image": the mean of its image's
+    # u in training: "caption": its own (section 2.5), "image": the mean of its image's
+    content: Literal["caption", "image"] = "image"
     content_noise: float = 0.7  # norm of the noise on u in training: an image is not where its caption is
     epochs: int = 4
     batch_size: int = 200  # captions
-    optimizer: str = "adamw"
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     learning_rate: float = 3e-3
-    schedule: str = "cosine"
+    schedule: Literal["exponential", "cosine", "constant"] = "cosine"
     decay: float = 0.85  # of "exponential"
     warmup_steps: int = 100
     weight_decay: float = 1e-2
@@ -55,21 +59,7 @@ class LMTrainConfig:
     precision: Precision = "auto"  # of the products; "auto": bfloat16 (autocast) where it runs and pays
 
     def __post_init__(self):
-        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0 or self.min_count < 1:
-            raise InputError("epochs, batch_size and min_count must be 1 or more, learning_rate positive")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} = {getattr(self, name)!r}: expected {' or '.join(allowed)}")
-        if self.content_noise < 0:
-            raise InputError(f"content_noise = {self.content_noise}: expected 0 or more")
-
-
-_CHOICES = {
-    "content": ("caption", "image"),
-    "optimizer": ("sgd", "adam", "adamw"),
-    "schedule": ("exponential", "cosine", "constant"),
-    "precision": PRECISIONS,
-}
+        check_settings(self, batch_size=">= 1", **OPTIMIZER_RANGES, content_noise=">= 0", min_count=">= 1")
 
 
 def train(
@@ -95,11 +85,10 @@ def train(
         "data_fingerprint": dataset.fingerprint(), "encoder": encoder.fingerprint,
         "extra_text": extra_text.fingerprint() if extra_text else None,
     }  # fmt: skip
-    checkpoint.claim(out, settings, resume)
-    found, written = find_device(device), out / checkpoint.CONFIG
-    begun = read_json(written).get("precision") if written.is_file() else None
-    settings["precision"] = precision_of_run(config.precision, begun, found)  # not compared when resumed
-    with torch.random.fork_rng():
+    found = find_device(device)
+    with locked(out), torch.random.fork_rng():
+        checkpoint.claim(out, settings, resume)
+        settings["precision"] = precision_for(out, config.precision, found)  # not compared
         training = _Training(config, dataset, encoder, out, tag_cache, extra_text, seed, found, settings)
         return training.run(stop_after)
 
@@ -218,16 +207,20 @@ class _Training:
                 self.epoch = self.config.epochs
             return
         tensors, counters = saved
+        path, part = self.out / checkpoint.RESUME, {"model": {}, "optimizer": {}}
         for name, tensor in tensors.items():
-            kind, rest = name.split("/", 1)
-            if kind == "model":
-                self.parameters[rest].data.copy_(tensor)
-            else:
-                parameter, key = rest.rsplit("/", 1)
-                # Adam's step counter lives on the CPU, whatever the device
-                value = tensor if key == "step" else tensor.to(self.device)
-                self.optimizer.state[self.parameters[parameter]][key] = value
-        self.epoch, self.best_nats, self.best_epoch = (counters[k] for k in ("epoch", "best_nats", "best_epoch"))
+            kind, _, rest = name.partition("/")
+            part.setdefault(kind, {})[rest] = tensor
+        check_modules(part, {"model": self.model}, path)
+        check_optimizer(part["optimizer"], self.parameters, path)
+        for name, tensor in part["model"].items():
+            self.parameters[name].data.copy_(tensor)
+        for name, tensor in part["optimizer"].items():
+            parameter, key = name.rsplit("/", 1)
+            # Adam's step counter lives on the CPU, whatever the device
+            value = tensor if key == "step" else tensor.to(self.device)
+            self.optimizer.state[self.parameters[parameter]][key] = value
+        self.epoch, self.best_nats, self.best_epoch = counters_of(counters, ("epoch", "best_nats", "best_epoch"), path)
         tqdm.write(f"resumed after epoch {self.epoch}")
 
     def _finish(self) -> float:

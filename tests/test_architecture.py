@@ -43,7 +43,7 @@ VSE = {
     "feature_matrix": "side_by_side",
     "feature_store": "datasets feature_info feature_matrix side_by_side",
     "feature_sources": "feature_info feature_store side_by_side",
-    "feature_folder": "feature_info feature_store",
+    "feature_folder": "feature_info feature_matrix feature_store",
     "feature_extractor": "cnn cnn_weights distributed feature_store photos precision",
     "image_features": "distributed feature_extractor feature_folder feature_sources feature_store photos precision",
     # the space

@@ -19,7 +19,8 @@ def config(loss, **changes):
     """72 training captions in batches of 7: unequal shares, and a last batch of 2, fewer than three ranks."""
     text = TextConfig(encoder="lstm", word_dim=5, hidden=5, bidirectional=True, length_groups=2)
     model = VSEConfig(embed_dim=6, init_range=0.0, text=text, image=ImageConfig(pooling="attention", heads=2))
-    return TrainConfig(model=model, loss=loss, epochs=3, batch_size=7, learning_rate=0.5, **changes)
+    changes = {"epochs": 3, "batch_size": 7, "learning_rate": 0.5, "precision": "float32"} | changes
+    return TrainConfig(model=model, loss=loss, **changes)
 
 
 @pytest.mark.parametrize(

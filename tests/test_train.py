@@ -13,13 +13,17 @@ import torch
 from processes import run_training, start
 
 from vse import checkpoint
-from vse.checkpoint import load, load_resume
+from vse import precision as precision_module
+from vse import train as train_module
+from vse.checkpoint import load, load_resume, save_resume
 from vse.errors import InputError
 from vse.evaluate import evaluate
+from vse.files import LOCK, locked
 from vse.image_encoder import ImageConfig
 from vse.image_features import Features
 from vse.losses import LossConfig
 from vse.model import VSEConfig
+from vse.precision import resolve_precision
 from vse.text_encoders import TextConfig
 from vse.train import train
 from vse.train_config import TrainConfig
@@ -301,3 +305,69 @@ def test_the_defaults_are_the_papers():
     assert (values["model"]["embed_dim"], values["model"]["init_range"]) == (300, 0.08)
     assert (loss["name"], loss["margin"], values["optimizer"], values["learning_rate"]) == ("ranking", 0.2, "sgd", 1.0)
     assert (values["batch_size"], values["schedule"]) == (40, "exponential")
+
+
+# --- What goes wrong, and what goes on on another machine ------------------------------------------------------------
+
+
+def test_a_run_that_diverges_keeps_its_last_good_state(dataset, features, tmp_path, monkeypatch):
+    """Nothing that is not finite is saved, and the user is told what was."""
+    first = replace(PLAIN, epochs=3)
+    train(first, dataset, features, tmp_path / "run", device="cpu", stop_after=1)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.is_file()}
+    monkeypatch.setattr(train_module._Training, "_train_epoch", lambda self: float("nan"))
+    with pytest.raises(InputError, match="diverged in epoch 2 .*its best epoch, 1, is kept; give a lower"):
+        train(first, dataset, features, tmp_path / "run", device="cpu", resume=True)
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.is_file()}
+
+
+def test_what_was_chosen_is_said_and_saved(plain, capsys, dataset, features, tmp_path):
+    train(PLAIN, dataset, features, tmp_path / "run", device="cpu", stop_after=1)
+    chosen = resolve_precision("auto")
+    assert capsys.readouterr().out.count(f"precision: {chosen}, on ") == 1
+    config = json.loads((plain / "config.json").read_text())
+    assert (config["precision"], config["train"]["precision"]) == (chosen, "auto")
+
+
+def test_a_run_goes_on_on_a_machine_of_the_other_kind(dataset, features, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(precision_module, "has_bfloat16", lambda kind="cpu": True)
+    train(PLAIN, dataset, features, tmp_path / "run", device="cpu", stop_after=1)
+    monkeypatch.setattr(precision_module, "has_bfloat16", lambda kind="cpu": False)
+    train(PLAIN, dataset, features, tmp_path / "run", device="cpu", resume=True)
+    assert "begun in bfloat16, goes on in float32" in capsys.readouterr().out
+
+
+def test_two_trainings_in_one_folder(dataset, features, tmp_path):
+    with locked(tmp_path / "run"), pytest.raises(InputError, match="is writing there"):
+        train(PLAIN, dataset, features, tmp_path / "run", device="cpu")
+    train(replace(PLAIN, epochs=1), dataset, features, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run" / LOCK).exists()
+
+
+def test_a_resume_file_of_another_shape(dataset, features, tmp_path):
+    train(PLAIN, dataset, features, tmp_path / "run", device="cpu", stop_after=1)
+    tensors, counters = load_resume(tmp_path / "run")
+    for name in ("model/image_encoder.W_I.weight", next(n for n in tensors if n.startswith("optimizer/"))):
+        wrong = tensors | {name: torch.zeros(3, 3)}
+        save_resume(tmp_path / "run", wrong, {k: v for k, v in counters.items() if k != "version"})
+        with pytest.raises(InputError, match="damaged"):
+            train(PLAIN, dataset, features, tmp_path / "run", device="cpu", resume=True)
+
+
+def test_word_vectors_of_the_same_name_are_told_apart(dataset, features, tmp_path):
+    """By their content."""
+    for folder, number in (("a", 0.5), ("b", 0.25)):
+        (tmp_path / folder).mkdir()
+        line = " ".join([str(number)] * (PLAIN.model.text.word_dim - 1) + ["1.0"])
+        (tmp_path / folder / "v.txt").write_text(f"dog {line}\nred {line}\n")
+    files = [tmp_path / folder / "v.txt" for folder in "ab"]
+    train(PLAIN, dataset, features, tmp_path / "run", device="cpu", word_vectors=files[0], stop_after=1)
+    with pytest.raises(InputError, match="--word-vectors v.txt"):
+        train(PLAIN, dataset, features, tmp_path / "run", device="cpu", word_vectors=files[1], resume=True)
+
+
+def test_word_vectors_without_a_word_of_the_captions(dataset, features, tmp_path):
+    line = " ".join(["0.5"] * PLAIN.model.text.word_dim)
+    (tmp_path / "v.txt").write_text(f"hund {line}\nrot {line}\n")
+    with pytest.raises(InputError, match="has none of the"):
+        train(PLAIN, dataset, features, tmp_path / "run", device="cpu", word_vectors=tmp_path / "v.txt")

@@ -54,6 +54,7 @@ class VSE(nn.Module):
             self.text_encoder.words.vectors.weight[PAD_ID] = 0.0
         self._start_unknown()
         self._extractor: FeatureExtractor | None = None
+        self.photo_precision: str | None = None  # of the CNN on photo files; None: as the features of training
         self.fingerprint = ""  # set by `load`; tells caches of embeddings which weights made them
 
     @property
@@ -130,7 +131,7 @@ class VSE(nn.Module):
         if isinstance(texts, str):  # it would be read letter by letter
             raise InputError(f"encode_texts({texts!r}): expected a list of sentences; put it in one")
         self.eval()
-        sentences = [self.vocabulary.encode(text) for text in texts]
+        sentences = self.vocabulary.encode_all(texts)
         out = np.empty((len(texts), self.config.embed_dim), np.float32)
         for rows in _alike([len(s) for s in sentences], batch_size):
             tokens, lengths = pad([sentences[i] for i in rows])
@@ -139,7 +140,8 @@ class VSE(nn.Module):
 
     def _extract(self, paths: list[Path]) -> np.ndarray:
         if self._extractor is None:
-            self._extractor = FeatureExtractor.from_info(self.feature_info, device=str(self.device))
+            changes = {"precision": self.photo_precision} if self.photo_precision else {}
+            self._extractor = FeatureExtractor.from_info(self.feature_info, device=str(self.device), **changes)
         return self._extractor.extract_files(paths)
 
 

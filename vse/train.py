@@ -4,6 +4,7 @@ What an epoch does is a pure function of (config, seed, epoch, state before it):
 its last whole epoch to the weights that an uninterrupted run would have.
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -19,10 +20,12 @@ from vse.batches import TextPair, TextPairs, TrainingSet
 from vse.datasets import Dataset
 from vse.errors import InputError
 from vse.evaluate import Row, evaluate
+from vse.files import locked, sha256_of
 from vse.image_features import Features
-from vse.losses import RankingLoss, distillation, make_objective
+from vse.losses import InfoNCELoss, RankingLoss, distillation, make_objective
 from vse.model import VSE
-from vse.precision import autocast, describe_device, precision_of_run
+from vse.precision import autocast, describe_device
+from vse.resumed import check_modules, check_optimizer, counters_of, precision_for
 from vse.run_log import RunLog
 from vse.teacher import Teacher
 from vse.train_config import TrainConfig, make_optimizer, set_learning_rate
@@ -56,21 +59,23 @@ def train(
     rank, ranks, torch_device = distributed.start(device)
     if config.batch_size < 2 * ranks:
         raise InputError(f"batch_size {config.batch_size}: {ranks} processes need {2 * ranks} or more")
-    encoders = [source.get("encoder") for source in features.info.get("sources", [features.info])]
     settings = {
         "train": dataclasses.asdict(config), "seed": seed, "data": dataset.name,
-        "data_fingerprint": dataset.fingerprint(), "word_vectors": word_vectors.name if word_vectors else None,
+        "data_fingerprint": dataset.fingerprint(), "word_vectors": _named(word_vectors) if word_vectors else None,
         "extra_text": extra_text.fingerprint() if extra_text else None,
         "teachers": [model.fingerprint for model, _ in teachers],
-        "features": [*features.array.shape[1:], *encoders],
+        "features": {
+            "shape": list(features.array.shape[1:]), **checkpoint.feature_identity(features.info, features.array)
+        },
     }  # fmt: skip
-    checkpoint.claim(out, settings, resume)
-    begun = checkpoint.read_config(out).get("precision") if (out / checkpoint.CONFIG).is_file() else None
-    precision = precision_of_run(config.precision, begun, torch_device)
-    settings["precision"] = precision  # not compared: another machine may go on in another one
-    distributed.wait(ranks)  # all have looked at the folder before the first one writes
-    with torch.random.fork_rng(devices=[torch_device] if torch_device.type == "cuda" else []):
-        place = rank, ranks, torch_device
+    place = rank, ranks, torch_device
+    with contextlib.ExitStack() as held:
+        if rank == 0:
+            held.enter_context(locked(out))
+        checkpoint.claim(out, settings, resume)
+        settings["precision"] = precision_for(out, config.precision, torch_device)  # not compared
+        distributed.wait(ranks)  # all have looked at the folder before the first one writes
+        held.enter_context(torch.random.fork_rng(devices=[torch_device] if torch_device.type == "cuda" else []))
         training = _Training(config, dataset, features, out, seed, word_vectors, extra_text, teachers, place, settings)
         return training.run(stop_after)
 
@@ -98,6 +103,7 @@ class _Training:
         self.model = VSE(config.model, vocabulary, features.array.shape[3], features.info)
         if word_vectors:
             found = self.model.set_word_vectors(read_word_vectors(word_vectors, vocabulary.ids))
+            _check_found(word_vectors, found, len(vocabulary))
             self._say(f"word vectors: {found} of {len(vocabulary)} words")
         self.model.to(self.device)
         self.draws = torch.Generator()  # contrastive items: the same on every rank
@@ -160,6 +166,8 @@ class _Training:
                 nn.utils.clip_grad_norm_(self.parameters.values(), config.gradient_norm)
             set_learning_rate(self.optimizer, config, self.epoch * steps + step, steps)
             self.optimizer.step()
+            if isinstance(self.objective, InfoNCELoss):
+                self.objective.clamp_()
             self._average(self.epoch * steps + step)
             total += loss.detach()
             bar.update()
@@ -227,8 +235,9 @@ class _Training:
         tensors, counters = saved
         part = {k: {} for k in ("model", "objective", "mean", "optimizer")}
         for name, tensor in tensors.items():
-            head, rest = name.split("/", 1)
-            part[head][rest] = tensor.to(self.device)
+            head, _, rest = name.partition("/")
+            part.setdefault(head, {})[rest] = tensor.to(self.device)
+        self._check_resumed(part)
         self.model.load_state_dict(part["model"])
         self.objective.load_state_dict(part["objective"])
         if self.config.average:
@@ -237,8 +246,16 @@ class _Training:
             parameter, key = name.rsplit("/", 1)
             # Adam's step counter lives on the CPU, whatever the device
             self.optimizer.state[self.parameters[parameter]][key] = tensor.cpu() if key == "step" else tensor
-        self.epoch, self.best_rsum, self.best_epoch = (counters[k] for k in ("epoch", "best_rsum", "best_epoch"))
+        self.epoch, self.best_rsum, self.best_epoch = counters_of(
+            counters, ("epoch", "best_rsum", "best_epoch"), self.out / checkpoint.RESUME
+        )
         self._say(f"resumed after epoch {self.epoch}")
+
+    def _check_resumed(self, part: dict[str, dict[str, torch.Tensor]]) -> None:
+        """Raises InputError for a resume file whose tensors are not those of this run."""
+        path, modules = self.out / checkpoint.RESUME, {"model": self.model, "objective": self.objective}
+        check_modules(part, modules | ({"mean": self.mean} if self.config.average else {}), path)
+        check_optimizer(part["optimizer"], self.parameters, path)
 
     def _finish(self) -> Row:
         """Writes metrics.json of the best epoch; a finished run keeps no resume state."""
@@ -254,6 +271,21 @@ class _Training:
     def _say(self, text: str) -> None:
         if self.rank == 0:
             tqdm.write(text)
+
+
+def _named(word_vectors: Path) -> str:
+    """The file's name and the start of its SHA-256: another file of the same name is another setting."""
+    if not word_vectors.is_file():
+        raise InputError(f"{word_vectors}: no such word vector file; expected word2vec or GloVe")
+    return f"{word_vectors.name}, sha256 {sha256_of(word_vectors)[:16]}"
+
+
+def _check_found(word_vectors: Path, found: int, words: int) -> None:
+    """Says when a file has hardly any of the words. Raises InputError when it has none."""
+    if not found:
+        raise InputError(f"{word_vectors}: has none of the {words} words of the captions; expected vectors of these")
+    if found < words / 10:
+        tqdm.write(f"warning: {word_vectors} has only {found} of {words} words; is it of another language or kind?")
 
 
 def _mix(*numbers: int) -> int:
