@@ -1,5 +1,7 @@
 """vse.word_vectors: the three file forms, wanted words only, and a truncated file is never half a success."""
 
+import gzip
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,49 @@ def test_a_file_of_another_form_is_refused(tmp_path, content, name):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match="GoogleNews.bin"):
         read_word_vectors(tmp_path / "GoogleNews.bin", WANTED)
+
+
+@pytest.mark.parametrize("form", ["binary", "newlines", "text", "glove"])
+@pytest.mark.parametrize("name", ["v.bin", "v.txt", "GoogleNews.model", "v", "v.gz"])
+def test_the_content_decides_not_the_suffix(tmp_path, form, name):
+    content = write(tmp_path, form).read_bytes()
+    (tmp_path / "other").mkdir()
+    path = tmp_path / "other" / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    vectors = read_word_vectors(path, WANTED)
+    expected = {word: VECTORS[word] for word in WANTED & VECTORS.keys()}
+    assert {word: vector.tolist() for word, vector in vectors.items()} == expected
+
+
+def test_a_cut_gz_is_refused(tmp_path):
+    packed = gzip.compress(write(tmp_path, "glove").read_bytes())
+    (tmp_path / "v.gz").write_bytes(packed[:-12])
+    with pytest.raises(InputError, match="not a whole"):
+        read_word_vectors(tmp_path / "v.gz", WANTED)
+
+
+def test_a_text_with_a_header_and_cut_is_never_read_as_numbers(tmp_path):
+    (tmp_path / "v.bin").write_text("3 300\ndog " + "0.1234 " * 200)
+    with pytest.raises(InputError, match="not a whole"):
+        read_word_vectors(tmp_path / "v.bin", WANTED)
+
+
+def test_a_words_own_spelling_counts_first_then_conceptnets_then_capitals(tmp_path):
+    path = tmp_path / "v.txt"
+    path.write_text("7 2\nDOG 1 1\n/c/de/cat 9 9\n/c/en/dog 2 2\nCat 4 4\ndog 3 3\nDog 5 5\n/c/en/cat 6 6\n")
+    vectors = read_word_vectors(path, {"dog", "cat"})
+    assert vectors["dog"].tolist() == [3, 3] and vectors["cat"].tolist() == [6, 6]
+
+
+@pytest.mark.parametrize("form", ["binary", "text"])
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, form, number):
+    path = tmp_path / "v"
+    if form == "text":
+        path.write_text(f"2 3\ncow {number} 1 2\ndog 1 {number} 2\n")
+    else:
+        rows = [word + b" " + np.array([1, float(number), 2], "<f4").tobytes() for word in (b"cow", b"dog")]
+        path.write_bytes(b"2 3\n" + b"".join(rows))
+    with pytest.raises(InputError, match="'dog' has a number that is not finite"):
+        read_word_vectors(path, WANTED)
+    assert read_word_vectors(path, {"cat"}) == {}  # nobody asked for them

@@ -1,63 +1,118 @@
-"""Pretrained word vectors from a word2vec (binary or text) or GloVe file (section 3.1: CBOW word2vec)."""
+"""Pretrained word vectors from a word2vec (binary or text) or GloVe file (section 3.1: CBOW word2vec), also gzipped.
 
-import mmap
+The content says which of them a file is, not its name.
+"""
+
+import gzip
+import zlib
 from collections.abc import Container
+from io import BufferedIOBase
 from pathlib import Path
 
 import numpy as np
 
 from vse.errors import InputError
 
+_PIECE = 1 << 22  # bytes read at once
+_LONGEST_LINE = 1 << 20
+_CONCEPTNET = "/c/en/"  # how ConceptNet's vectors (Numberbatch) name an English word
+_DIGITS = frozenset(b"0123456789+-.eEnaifNAIF \t\r\n")
+
 
 def read_word_vectors(path: Path, wanted: Container[str]) -> dict[str, np.ndarray]:
     """{word: (w,) float32} for the words of the file that are wanted; the first of equal words counts.
 
-    Raises InputError for a file that is missing, truncated, or of another form.
+    A wanted word that the file has only as /c/en/WORD or with capitals gets that vector. Raises InputError for a
+    file that is missing, truncated, of another form, or has a number that is not finite.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such word vector file; expected word2vec (.bin, .txt) or GloVe text")
-    with open(path, "rb") as handle:
-        first = handle.readline(1 << 20).split()
-        header = len(first) == 2 and all(field.isdigit() for field in first)
-        try:
-            if header and path.suffix == ".bin":
-                return _read_binary(handle, int(first[0]), int(first[1]), wanted)
-            if header:
-                return _read_text(handle, wanted, int(first[0]), int(first[1]))
-            handle.seek(0)
-            return _read_text(handle, wanted)
-        except (ValueError, EOFError) as error:
-            raise InputError(f"{path}: not a whole word2vec or GloVe file ({error})") from None
+        raise InputError(f"{path}: no such word vector file; expected word2vec (binary or text) or GloVe text")
+    found = _Found(wanted)
+    try:
+        with open(path, "rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rb") if packed else open(path, "rb") as file:
+            _read(file, found)
+    except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: not a whole word2vec or GloVe file ({error})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); expected word vectors") from None
+    return found.vectors
 
 
-def _read_binary(handle, words: int, dim: int, wanted: Container[str]) -> dict[str, np.ndarray]:
-    vectors: dict[str, np.ndarray] = {}
-    with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = handle.tell()
-        for index in range(words):
-            space = data.find(b" ", at)
-            if space < 0 or space + 1 + 4 * dim > len(data):
+class _Found:
+    """The vectors of the wanted words. A word's own spelling counts before /c/en/WORD, and that before capitals."""
+
+    def __init__(self, wanted: Container[str]):
+        self.vectors: dict[str, np.ndarray] = {}
+        self._wanted, self._rank = wanted, {}
+
+    def word(self, written: str) -> tuple[str, int] | None:
+        """The wanted word that `written` stands for and how far it is from it; None where there is none better."""
+        bare = written.removeprefix(_CONCEPTNET)
+        for rank, word in enumerate((written, bare, bare.lower())):
+            if word in self._wanted:
+                return (word, rank) if rank < self._rank.get(word, 3) else None
+        return None
+
+    def add(self, word: str, rank: int, vector: np.ndarray) -> None:
+        """Keeps the vector. Raises ValueError for one that is not finite."""
+        if not np.isfinite(vector).all():
+            raise ValueError(f"the vector of {word!r} has a number that is not finite")
+        self.vectors[word], self._rank[word] = vector, rank
+
+
+def _read(file: BufferedIOBase, found: _Found) -> None:
+    first = file.readline(_LONGEST_LINE).removeprefix(b"\xef\xbb\xbf").split()
+    if len(first) != 2 or not all(field.isdigit() and len(field) < 16 for field in first):
+        file.seek(0)
+        return _read_text(file, found)
+    words, dim = map(int, first)
+    if dim < 2:
+        raise ValueError(f"vectors of {dim} numbers, expected 2 or more")
+    start = file.tell()
+    head = file.read(min(_LONGEST_LINE, 64 + 40 * dim))
+    file.seek(start)
+    read = _read_text if _is_text(head, dim) else _read_binary
+    return read(file, found, words, dim)
+
+
+def _is_text(head: bytes, dim: int) -> bool:
+    """True where the first word of a word2vec file is followed by written numbers, not by 4 * dim bytes of floats."""
+    line, end, _ = head.partition(b"\n")
+    try:
+        return len([float(field) for field in line.split()[-dim:]]) == dim and bool(end)
+    except ValueError:
+        return _DIGITS.issuperset(head.partition(b" ")[2][: 4 * dim])
+
+
+def _read_binary(file: BufferedIOBase, found: _Found, words: int, dim: int) -> None:
+    size, buffer, at = 4 * dim, b"", 0
+    for index in range(words):
+        while (space := buffer.find(b" ", at)) < 0 or len(buffer) < space + 1 + size:
+            piece = file.read(_PIECE)
+            if not piece or space < 0 and len(buffer) - at > _LONGEST_LINE:
                 raise EOFError(f"ends at word {index + 1} of {words}")
-            word = data[at:space].strip().decode("utf-8", errors="replace")
-            if word in wanted and word not in vectors:
-                vectors[word] = np.frombuffer(data[space + 1 : space + 1 + 4 * dim], "<f4").copy()
-            at = space + 1 + 4 * dim
-    return vectors
+            buffer, at = buffer[at:] + piece, 0
+        match = found.word(buffer[at:space].strip().decode("utf-8", errors="replace"))
+        if match:
+            found.add(*match, np.frombuffer(buffer, "<f4", dim, space + 1).copy())
+        at = space + 1 + size
 
 
-def _read_text(handle, wanted: Container[str], words: int = 0, dim: int = 0) -> dict[str, np.ndarray]:
+def _read_text(file: BufferedIOBase, found: _Found, words: int = 0, dim: int = 0) -> None:
     """`words` and `dim` are those of the header, 0 where there is none."""
-    vectors: dict[str, np.ndarray] = {}
     number = 0
-    for number, line in enumerate(handle, 1):
-        fields = line.decode("utf-8", errors="replace").rstrip().split(" ")
+    while line := file.readline(_LONGEST_LINE):
+        number += 1
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="replace")
+        fields = text.rstrip().replace("\t", " ").split(" ")
         dim = dim or len(fields) - 1
         if len(fields) < dim + 1 or dim < 2:
             raise ValueError(f"line {number} has {len(fields) - 1} numbers, expected {max(dim, 2)}")
-        word = " ".join(fields[:-dim])  # GloVe's largest file has words like ". . ."
-        if word in wanted and word not in vectors:
-            vectors[word] = np.array(fields[-dim:], dtype=np.float32)
+        match = found.word(" ".join(fields[:-dim]))  # GloVe's largest file has words like ". . ."
+        if match:
+            found.add(*match, np.array(fields[-dim:], dtype=np.float32))
     if number < max(words, 1):
         raise EOFError(f"ends after word {number} of {max(words, 1)}")
-    return vectors
