@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from vse import feature_extractor
+from vse import feature_extractor, kept_index
 from vse.__main__ import main
 from vse.cnn import CNN, Preprocessing
 
@@ -121,6 +121,15 @@ class World:
 
     def of_split(self, split: str) -> list[str]:
         return list(dict.fromkeys(name for name, _, s in self.rows if s == split))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def user_cache(tmp_path_factory):
+    """Indexes of the tests' photos do not go into the cache folder of whoever runs them."""
+    folder = tmp_path_factory.mktemp("user cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kept_index, "user_cache", lambda program: folder / program)
+        yield folder
 
 
 @pytest.fixture(scope="session")

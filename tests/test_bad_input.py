@@ -287,14 +287,13 @@ def test_feature_matrices_that_cannot_be_used(world, run, train, tmp_path):
 
 def test_features_of_something_else(world, run, colour_run, colour_cnn, tmp_path):
     narrow = write_matrix(tmp_path / "narrow.npy", world.array[:, :5], world.names)
-    refused("evaluate", run, world.csv, "--features", narrow, says=("5 dimensions", "trained on 12", "same encoder"))
+    refused("evaluate", run, world.csv, "--features", narrow, says=("5 features a region", "trained on 12", "same CNN"))
     assert call("features", world.csv, "--encoder", "alexnet", "--out", tmp_path / "f").status == 0
     command = ("evaluate", colour_run, world.csv, "--features", tmp_path / "f")  # as wide as the right ones
     refused(*command, says=("alexnet", "efficientnet-lite2", "--encoder"))
     command = ("train", world.csv, "--features", tmp_path / "f", "--out", colour_run, *TINY, "--resume")
-    refused(*command, says=("another features", "efficientnet-lite2", "alexnet", "--out"), keeps=colour_run)
+    refused(*command, says=("begun with --features", "another --out"), keeps=colour_run)
     refused("search", run, "red", "--images", world.photos, says=("user's own matrix", "vse features"))
-    assert nothing_in(world.photos / ".vse-index")
 
 
 # --- run folders --------------------------------------------------------------------------------------------
@@ -307,11 +306,11 @@ def test_a_run_of_another_data_set(world, run, table, train, copy):
     assert f"{run} was trained on another version of csv:shapes" in said.err[0]
     renamed = table(world.rows, "others.csv")
     assert "csv:others test" in works("evaluate", run, renamed, "--features", world.matrix)
-    for csv, key in ((other, "another data_fingerprint"), (renamed, "another data (csv:shapes there, csv:others")):
+    for csv, key in ((other, "captions or splits of DATA"), (renamed, "csv:shapes, now it is csv:others")):
         refused(*train(csv, out=copy), "--resume", says=(copy, key, "give another --out"), keeps=copy)
     for *option, says in (
-        ("--seed", 4, "seed (0 there, 4 asked for)"),
-        ("--loss.margin", 0.3, "margin 0.2 there, 0.3"),
+        ("--seed", 4, "--seed 0, now it is 4"),
+        ("--loss.margin", 0.3, "margin 0.2, now it is 0.3"),
     ):
         refused(*train(out=copy), "--resume", *option, says=(copy, says, "--out"), keeps=copy)
 
@@ -370,12 +369,12 @@ def test_damaged_weights(world, copy):
         (("--epochs", "three"), ("--epochs", "'three'", "vse train --help")),
         (("--recipe", "bset"), ("'bset'", "'paper', 'linear', 'best'")),
         (("--recipe=bset",), ("'bset'", "'paper', 'linear', 'best'")),
-        (("--model.text.encoder", "gruu"), ("model.text", "'gruu'", "lstm, peephole, gru")),
-        (("--loss.name", "triplet"), ("loss", "'triplet'", "ranking, hardest or infonce")),
-        (("--optimizer", "adm"), ("optimizer", "'adm'", "sgd or adam or adamw")),
-        (("--batch-size", 1), ("batch_size 2 or more",)),
+        (("--model.text.encoder", "gruu"), ("model.text", "'gruu'", "'lstm', 'peephole', 'gru'")),
+        (("--loss.name", "triplet"), ("loss", "'triplet'", "'ranking', 'hardest', 'infonce'")),
+        (("--optimizer", "adm"), ("optimizer", "'adm'", "'sgd', 'adam', 'adamw'")),
+        (("--batch-size", 1), ("batch_size = 1", "2 or more")),
         (("--device", "gpu"), ("gpu", "auto, cpu, cuda")),
-        (("--word-vectors", "no.txt"), ("no.txt", "word2vec (.bin, .txt) or GloVe")),
+        (("--word-vectors", "no.txt"), ("no.txt", "word2vec or GloVe")),
     ],
 )
 def test_options_that_do_not_fit(train, tmp_path, options, says):
@@ -405,7 +404,7 @@ def test_a_k_that_does_not_fit(world, colour_run, colour_cnn, tmp_path):
     asked = ("search", colour_run, "red", "--images", world.photos, "--cache", tmp_path)
     assert len(call(*asked, "--k", 1000).out.splitlines()) == 32
     for k in (0, -1):
-        refused(*asked, "--k", k, says=(f"k = {k}", "1 to 32"), keeps=tmp_path)
+        refused(*asked, "--k", k, says=(f"--k {k}", "1 or more"), keeps=tmp_path)
 
 
 def test_places_that_cannot_be_written(world, run, train, tmp_path):

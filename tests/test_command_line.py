@@ -79,7 +79,8 @@ def test_features_are_one_row_a_photo_and_made_once(world, colour_cnn, tmp_path)
 
 def test_the_paper_recipe_leaves_a_whole_run(world, run):
     assert {p.name for p in run.iterdir()} == {
-        "config.json", "metrics.json", "metrics.jsonl", "model.safetensors", "tensorboard", "vocabulary.txt",
+        "config.json", "manifest.json", "metrics.json", "metrics.jsonl", "model.safetensors", "tensorboard",
+        "vocabulary.txt",
     }  # fmt: skip
     config = json.loads((run / "config.json").read_text())
     assert config["train"]["epochs"] == 3 and config["train"]["optimizer"] == "sgd"
@@ -130,7 +131,7 @@ def test_features_side_by_side_are_matched_by_name(world, tmp_path):
     assert rows[0] == rows[1]
     a, b = (load_file(tmp_path / f"run_{name}" / "model.safetensors") for name in ("two", "in_order"))
     assert all(np.array_equal(a[key], b[key]) for key in a) and a["image_encoder.W_I.weight"].shape[1] == 12
-    refused("evaluate", out, world.csv, "--features", one, says=("1 features", "2 scales"))
+    refused("evaluate", out, world.csv, "--features", one, says=("1 folder of features", "trained on 2 folders"))
 
 
 # --- evaluation, search, page -------------------------------------------------------------------------------
@@ -215,7 +216,7 @@ def test_search_captions_with_a_photo(world, searcher, colour_cnn, tmp_path):
     said = call(*asked)
     assert said.status == 0 and len(said.out.splitlines()) == 4
     assert said.out.splitlines()[0].endswith("a yellow square")
-    assert call(*asked).out == said.out and (tmp_path / ".vse-index").is_dir()
+    assert call(*asked).out == said.out and {p.name for p in tmp_path.iterdir()} == {"mine.jpg", "captions.txt"}
 
 
 def test_page(world, run, tmp_path):

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
+from vse import index as index_module
 from vse.errors import InputError
 from vse.index import Index, combine
 
@@ -111,7 +113,7 @@ def test_saved_and_loaded_is_the_same(tmp_path):
     np.testing.assert_array_equal(again.vectors, vectors)
     for old, new in zip(index.top(queries, 5), again.top(queries, 5), strict=True):
         np.testing.assert_array_equal(old, new)
-    assert sorted(p.name for p in (tmp_path / "deep" / "folder").iterdir()) == ["index.faiss", "items.json"]
+    assert [p.name for p in (tmp_path / "deep" / "folder").iterdir()] == ["index.safetensors"]
 
 
 def test_the_copy_of_the_vectors_is_a_copy():
@@ -120,48 +122,47 @@ def test_the_copy_of_the_vectors_is_a_copy():
     np.testing.assert_array_equal(index.vectors, np.eye(3))
 
 
+def written(about: dict, vectors: np.ndarray, items: object) -> bytes:
+    """A file of an index with whatever in it, its checksum right."""
+    text = items if isinstance(items, bytes) else json.dumps(items).encode()
+    told = {"version": "2", "sha256": index_module._checksum(vectors, text)} | about
+    return save({"vectors": vectors, "items": np.frombuffer(text, np.uint8)}, told)
+
+
 def test_anything_else_is_refused_with_one_line(tmp_path):
     Index(np.eye(3, dtype=np.float32), names_of(3)).save(tmp_path)
-    items, stored = (tmp_path / "items.json").read_bytes(), (tmp_path / "index.faiss").read_bytes()
-    other_version = json.dumps(json.loads(items) | {"version": 99}).encode()
-    fewer_names = json.dumps(json.loads(items) | {"names": ["a"]}).encode()
-    spoiled = [(b"", stored), (b"{}", stored), (b"[1]", stored), (b"\xff\xfe", stored), (items[:-9], stored)]
-    spoiled += [(items, b""), (items, stored[:-4]), (items, stored[:-1] + b"x")]
-    spoiled += [(other_version, stored), (fewer_names, stored)]
-    for some_items, some_vectors in spoiled:
-        (tmp_path / "items.json").write_bytes(some_items)
-        (tmp_path / "index.faiss").write_bytes(some_vectors)
-        with pytest.raises(InputError, match="not a saved index") as caught:
+    file = tmp_path / "index.safetensors"
+    whole, eye = file.read_bytes(), np.eye(3, dtype=np.float32)
+    items = {"names": names_of(3), "labels": []}
+    assert file.write_bytes(written({}, eye, items)) and Index.load(tmp_path).names == tuple(names_of(3))
+    swapped = whole.replace(b"item 0", b"item 9").replace(b"item 1", b"item 0").replace(b"item 9", b"item 1")
+    spoiled = [b"", b"null", b"\xff" * 99, whole[:-9], whole[:-1] + b"x", swapped, whole.replace(b"\x80?", b"\x80@", 1)]
+    spoiled += [written({"version": "1"}, eye, items), written({"version": "99"}, eye, items), written({}, eye, b"[1]")]
+    spoiled += [written({}, eye, items | {"names": ["a"]}), written({}, eye, items | {"names": [1, 2, 3]})]
+    spoiled += [written({}, eye, items | {"names": None}), written({}, eye, b"[" * 9999)]
+    spoiled += [written({}, eye * np.nan, items)]
+    spoiled += [written({}, eye.astype(np.float64), items), written({}, eye[0], items), written({}, eye[:0], items)]
+    for content in spoiled:
+        file.write_bytes(content)
+        with pytest.raises(InputError, match="not a saved index|norm|at least one|names") as caught:
             Index.load(tmp_path)
-        assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
-    with pytest.raises(InputError, match="not a saved index"):
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="not a saved index") as caught:
         Index.load(tmp_path / "absent")
+    assert str(tmp_path / "absent") in str(caught.value)
 
 
-def test_a_save_cut_off_leaves_the_old_index_or_one_that_is_refused(tmp_path, monkeypatch):
-    old = Index(np.eye(3, dtype=np.float32), names_of(3))
-    new = Index(np.eye(4, dtype=np.float32), names_of(4))
-    for survives in (0, 1):  # how many of the two files are written before the disk is full
-        old.save(tmp_path)
-        left = survives
-        replace = os.replace
+def test_a_save_cut_off_leaves_the_old_index(tmp_path, monkeypatch):
+    Index(np.eye(3, dtype=np.float32), names_of(3)).save(tmp_path)
 
-        def full_disk(source, target, replace=replace):
-            nonlocal left
-            if left == 0:
-                raise OSError(28, "No space left on device")
-            left -= 1
-            replace(source, target)
+    def full_disk(source, target):
+        raise OSError(28, "No space left on device")
 
-        with monkeypatch.context() as patch, pytest.raises(InputError, match="No space"):
-            patch.setattr(os, "replace", full_disk)
-            new.save(tmp_path)
-        assert sorted(p.name for p in tmp_path.iterdir()) == ["index.faiss", "items.json"]
-        if survives == 0:
-            assert Index.load(tmp_path).names == old.names
-        else:
-            with pytest.raises(InputError, match="belongs to another"):
-                Index.load(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="No space"):
+        patch.setattr(os, "replace", full_disk)
+        Index(np.eye(4, dtype=np.float32), names_of(4)).save(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["index.safetensors"]
+    assert Index.load(tmp_path).names == tuple(names_of(3))
 
 
 def test_combine_is_the_scaled_sum():

@@ -132,7 +132,7 @@ def test_the_index_of_the_folder_is_the_one_that_search_keeps(album):
     search_images(model, album, "red")
     model.encoded.clear()
     assert arithmetic(model, album, album / "red-wide.png", ["red"], ["blue"]).encoded == 0
-    assert model.encoded == ["red-wide.png"]  # the photo that is asked about, nothing of the folder
+    assert model.encoded == []  # not even the photo that is asked about, which is one of them
 
 
 def test_reranking_pushes_an_outlier_down():
@@ -244,7 +244,7 @@ def test_mistakes_on_the_command_line_are_one_line(world, colour_run, colour_cnn
     empty = tmp_path / "empty"
     empty.mkdir()
     refused(*start, empty, "--plus", "red", says=("empty", "no photo in it"))
-    refused(*start, world.photos, "--plus", "red", "-k", 0, says=("k = 0",))
+    refused(*start, world.photos, "--plus", "red", "-k", 0, says=("--k 0", "1 or more"))
     refused(*start, world.photos, "--plus", "red", "--rerank", 2, says=("rerank = 2", "k = 4"))
 
 

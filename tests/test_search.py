@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vse import search
+from vse import kept_index
 from vse.errors import InputError
+from vse.feature_store import Features
+from vse.files import digest_of_path
 from vse.index import Index
-from vse.search import Hit, search_captions, search_images
+from vse.search import Hit, is_photo_query, search_captions, search_images, similar_photos
 from vse.vocabulary import Vocabulary, tokenize
 
 COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250), "grey": (120, 120, 120)}
@@ -29,8 +31,12 @@ class ColourModel:
         self.vocabulary = Vocabulary.from_captions([" ".join(COLOURS)])
         self.images: list[str] = []
         self.texts: list[str] = []
+        self.rows = 0
 
     def encode_images(self, paths) -> np.ndarray:
+        if isinstance(paths, np.ndarray):  # features: the colour itself
+            self.rows += len(paths)
+            return self._unit(paths.reshape(len(paths), 3).astype(float))
         means = []
         for path in paths:
             try:
@@ -59,7 +65,7 @@ def paint(path: Path, colour: str) -> Path:
 
 @pytest.fixture
 def album(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user cache"))
+    monkeypatch.setattr(kept_index, "user_cache", lambda program: tmp_path / "user cache" / program)
     folder = tmp_path / "album"
     paint(folder / "b.png", "blue")
     paint(folder / "a.PNG", "red")
@@ -67,6 +73,11 @@ def album(tmp_path, monkeypatch) -> Path:
     (folder / "notes.txt").write_text("not a photo")
     paint(folder / ".hidden" / "x.png", "red")
     return folder
+
+
+def home_of(source: Path, fingerprint: str = "colours-1") -> Path:
+    """Where the index of a folder or file is kept."""
+    return kept_index.user_cache("vse") / digest_of_path(source) / fingerprint
 
 
 def names(result) -> list[str]:
@@ -117,7 +128,7 @@ def test_a_vanished_photo_alone_leaves_the_index(album):
     search_images(model, album, "red")
     (album / "a.PNG").unlink()
     assert "a.PNG" not in names(search_images(model, album, "red"))
-    assert Index.load(album / ".vse-index" / "colours-1").names == ("2021/c d.png", "b.png")
+    assert Index.load(home_of(album)).names == ("2021/c d.png", "b.png")
 
 
 def test_a_photo_whose_size_alone_changed_is_encoded(album):
@@ -133,13 +144,13 @@ def test_two_models_never_mix(album):
     search_images(ColourModel("one"), album, "red")
     assert search_images(ColourModel("two"), album, "red").encoded == 3
     assert search_images(ColourModel("one"), album, "red").encoded == 0
-    assert sorted(p.name for p in (album / ".vse-index").iterdir()) == ["one", "two"]
+    assert sorted(p.name for p in home_of(album).parent.iterdir()) == ["one", "two"]
 
 
 def test_a_model_without_a_fingerprint_keeps_no_index(album):
     for _ in range(2):
         assert search_images(ColourModel(""), album, "red").encoded == 3
-    assert not (album / ".vse-index").exists()
+    assert not home_of(album).parent.exists()
 
 
 def test_unreadable_photos_are_named_and_do_not_stop_the_search(album, capsys):
@@ -188,12 +199,24 @@ def test_a_query_without_a_known_word(album, query, words):
 
 def test_a_spoiled_index_is_made_anew(album):
     first = search_images(ColourModel(), album, "red")
-    home = album / ".vse-index" / "colours-1"
-    for file in ("items.json", "index.faiss"):
-        (home / file).write_bytes((home / file).read_bytes()[:-20])
+    file = home_of(album) / "index.safetensors"
+    whole = file.read_bytes()
+    swapped = whole.replace(b"a.PNG", b"z.PNG").replace(b"b.png", b"a.PNG").replace(b"z.PNG", b"b.png")
+    for spoiled in (whole[:-20], b"", b"null", swapped, whole[:-1] + b"x"):
+        file.write_bytes(spoiled)
         result = search_images(ColourModel(), album, "red")
         assert result.encoded == 3 and result.hits == first.hits
         assert search_images(ColourModel(), album, "red").encoded == 0
+
+
+def test_nothing_is_written_among_the_photos_and_nothing_there_is_read(album):
+    """An index that comes with somebody's photos is somebody else's."""
+    (album / ".vse-index" / "colours-1").mkdir(parents=True)
+    Index(np.eye(3, dtype=np.float32), ["x", "y", "z"], ["", "", ""]).save(album / ".vse-index" / "colours-1")
+    before = sorted(album.rglob("*"))
+    assert search_images(ColourModel(), album, "red").encoded == 3
+    assert sorted(album.rglob("*")) == before and home_of(album).is_dir()
+    assert home_of(album).parent.stat().st_mode & 0o077 == 0  # names of photos are the user's own
 
 
 def test_the_index_goes_where_it_is_told(album, tmp_path):
@@ -205,16 +228,9 @@ def test_the_index_goes_where_it_is_told(album, tmp_path):
     assert search_images(ColourModel(), other, "red", cache=cache).encoded == 3
 
 
-def test_a_folder_that_cannot_be_written_uses_the_users_cache(album, tmp_path):
-    (album / ".vse-index").write_text("a file where the folder should be: mkdir fails, for root as well")
-    assert search_images(ColourModel(), album, "red").encoded == 3
-    assert list((tmp_path / "user cache" / "vse").glob("*/colours-1/index.faiss"))
-    assert search_images(ColourModel(), album, "red").encoded == 0
-
-
 def test_no_place_to_write_is_told_and_answered(album, tmp_path, capsys):
-    (album / ".vse-index").write_text("")
-    (tmp_path / "user cache").write_text("")
+    (tmp_path / "user cache").mkdir()
+    (tmp_path / "user cache" / "vse").write_text("a file where the folder should be: mkdir fails, for root as well")
     for _ in range(2):
         result = search_images(ColourModel(), album, "red")
         assert names(result)[0] == "a.PNG" and result.encoded == 3
@@ -225,16 +241,16 @@ def test_a_full_disk_costs_the_index_and_not_the_answer(album, monkeypatch, caps
     def full_disk(self, folder):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(search, "_BATCH", 1)
-    monkeypatch.setattr(search, "_BATCHES_A_SAVE", 1)
+    monkeypatch.setattr(kept_index, "_BATCH", 1)
+    monkeypatch.setattr(kept_index, "_BATCHES_A_SAVE", 1)
     monkeypatch.setattr(Index, "save", full_disk)
     assert names(search_images(ColourModel(), album, "red"))[0] == "a.PNG"
     assert capsys.readouterr().err.count("No space left on device") == 1
 
 
 def test_a_killed_search_keeps_what_it_had(album, monkeypatch):
-    monkeypatch.setattr(search, "_BATCH", 1)
-    monkeypatch.setattr(search, "_BATCHES_A_SAVE", 1)
+    monkeypatch.setattr(kept_index, "_BATCH", 1)
+    monkeypatch.setattr(kept_index, "_BATCHES_A_SAVE", 1)
 
     class Killed(ColourModel):
         def encode_images(self, paths):
@@ -261,7 +277,7 @@ def test_the_nearest_caption_comes_first(album, captions, capsys):
     assert names(result)[0] == "A blue sky" and len(result.hits) == 3  # the red car once
     assert result.encoded == 3 and result.skipped == ("something purple",)
     assert "skipped 'something purple': the model knows none" in capsys.readouterr().err
-    assert (captions.parent / ".vse-index" / "colours-1" / "captions.txt" / "index.faiss").exists()
+    assert (home_of(captions) / "index.safetensors").exists() and not (captions.parent / ".vse-index").exists()
 
 
 def test_only_new_captions_are_encoded(album, captions):
@@ -301,3 +317,51 @@ def test_photos_that_cannot_be_asked_about(album, captions):
         search_captions(ColourModel(), captions, album / "absent.png")
     with pytest.raises(InputError, match="not a readable image"):
         search_captions(ColourModel(), captions, album / "notes.txt")
+
+
+# --- a photo that is asked for photos, features instead of the CNN --------------------------------------------------
+
+
+def test_a_photo_finds_photos_like_it(album, tmp_path):
+    asked = paint(tmp_path / "mine.png", "green")
+    model = ColourModel()
+    assert names(similar_photos(model, album, asked, k=1)) == ["2021/c d.png"]
+    assert model.images.count("mine.png") == 1
+    inside = similar_photos(ColourModel(), album, album / "b.png", k=1)  # itself, where it lies in the folder
+    assert names(inside) == ["b.png"] and inside.hits[0].score == pytest.approx(1, abs=1e-6)
+    (album / "bad.png").write_bytes(b"no")
+    for photo, says in ((album / "bad.png", "bad.png: not an image"), (tmp_path / "no.png", "no such photo")):
+        with pytest.raises(InputError, match=says):
+            similar_photos(ColourModel("another"), album, photo)
+    assert not home_of(album, "another").exists()  # said before anything is encoded
+
+
+def test_which_queries_are_photos(album, tmp_path, monkeypatch):
+    monkeypatch.chdir(album)
+    assert is_photo_query("b.png") and is_photo_query("notes.txt") and is_photo_query("nowhere/typo.jpg")
+    assert not is_photo_query("a red car") and not is_photo_query("what is in b.png") and not is_photo_query("x" * 5000)
+
+
+def rows_of(colours: dict[str, str], info: dict | None = None) -> Features:
+    array = np.array([COLOURS[colour] for colour in colours.values()], np.float16)[:, None, None]
+    return Features(array, tuple(colours), info or {"encoder": "colours"})
+
+
+def test_stored_features_spare_the_cnn(album, capsys):
+    """Photos with a row do not go through the CNN; the others do, and that is said."""
+    model = ColourModel()
+    stored = rows_of({"a.PNG": "red", "2021/c d.png": "green", "other.png": "grey"})
+    result = search_images(model, album, "red", features=stored)
+    assert (names(result)[0], result.encoded, model.rows, model.images) == ("a.PNG", 3, 2, ["b.png"])
+    assert "note: 1 of 3 photos are not in the features (first: b.png)" in capsys.readouterr().err
+    assert search_images(ColourModel(), album, "red").encoded == 0  # the same vectors either way
+    with pytest.raises(InputError, match="none of the photos"):
+        search_images(ColourModel(), album, "red", features=rows_of({"other.png": "grey"}))
+
+
+def test_rows_of_a_users_own_matrix_are_told_apart(album):
+    colours = {"a.PNG": "red", "b.png": "blue", "2021/c d.png": "green"}
+    assert search_images(ColourModel(), album, "red", features=rows_of(colours, {"shape": [1, 1, 3]})).encoded == 3
+    assert search_images(ColourModel(), album, "red", features=rows_of(colours, {"shape": [1, 1, 3]})).encoded == 0
+    changed = rows_of(colours | {"b.png": "red"}, {"shape": [1, 1, 3]})
+    assert search_images(ColourModel(), album, "red", features=changed).encoded == 1

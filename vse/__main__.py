@@ -8,14 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import FlagConversionOff, Positional, arg
+from tyro.conf import Positional, arg
 
 from vse import __version__
-from vse.command_line import Run, json_line, read_extra_text, run, table
+from vse.command_line import Count, Device, Run, Seed, is_first_process, read_extra_text, run, table
 from vse.commands_regularities import arithmetic, pca
+from vse.commands_search import search
 from vse.errors import InputError
-from vse.recipes import RECIPES
-from vse.train_config import TrainConfig
 
 Data = Annotated[Positional[str], arg(metavar="DATA", help="Flickr8K folder, Karpathy JSON, CSV, photos, or scenes")]
 Images = Annotated[Path | None, arg(help="where DATA's photos are, when not beside it")]
@@ -45,7 +44,7 @@ def download(name: Positional[str], out: Positional[Path], /, mirror: str | None
     print(download(name, out, mirror=mirror))
 
 
-def scenes(out: Positional[Path], /, seed: int = 0, count: int = 1000) -> None:
+def scenes(out: Positional[Path], /, seed: Seed = 0, count: Count = 1000) -> None:
     """Writes the embedded data set of rendered scenes into a folder."""
     from vse.scenes import make_scenes
 
@@ -59,10 +58,10 @@ def features(
     encoder: str = "efficientnet-lite2",
     views: list[str] = ["full"],  # noqa: B006  tyro reads it, nothing changes it
     grid: str = "1",
-    precision: str = "float32",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
     weights: str | None = None,
-    batch_size: int = 32,
-    device: str = "cpu",
+    batch_size: Count = 32,
+    device: Device = "auto",
     skip_bad: bool = False,
     images: Images = None,
 ) -> None:
@@ -73,7 +72,7 @@ def features(
         encoder: efficientnet-lite0, -lite1, -lite2, vgg19, alexnet, resnet152 or timm:MODEL.
         views: crops to store: full, full-flip, centre, ten (their mean), tl tr bl br c and their -flip.
         grid: 1 for the mean of the feature map, N for N x N regions, map for all of it.
-        precision: float32, or bfloat16 (twice as fast, cosine 0.994 to float32).
+        precision: auto takes bfloat16 where the machine has units for it (twice as fast, cosine 0.994 to float32).
         weights: a weights file, or random.
         skip_bad: leave unreadable photos out instead of stopping.
     """
@@ -89,22 +88,26 @@ def features(
     print(f"{out}: {made.describe()}")
 
 
-def train_command(defaults: TrainConfig):
+def train_command(recipe: str):
     """The subcommand `train` with a recipe's settings as the defaults of its options."""
+    from vse.recipes import RECIPES
+    from vse.train_config import TrainConfig
+
+    defaults = RECIPES.get(recipe, RECIPES["paper"])()  # a wrong name is refused by its option
 
     def train(
         data: Data,
         /,
         features: FeatureFolders,
         out: Path,
-        config: Annotated[FlagConversionOff[TrainConfig], arg(name="")] = defaults,
+        config: Annotated[TrainConfig, arg(name="")] = defaults,
         recipe: Literal["paper", "linear", "best"] = "paper",
-        seed: int = 0,
+        seed: Seed = 0,
         word_vectors: Path | None = None,
         extra_text: str | None = None,
         teachers: list[Path] = [],  # noqa: B006  tyro reads it, nothing changes it
         resume: bool = False,
-        device: str = "auto",
+        device: Device = "auto",
         images: Images = None,
     ) -> None:
         """Trains an embedding; the best epoch on dev is kept.
@@ -116,23 +119,24 @@ def train_command(defaults: TrainConfig):
             extra_text: a data set whose captions alone are used (see --extra-pairs); photos of DATA's dev and test
                 splits are left out of it by photo id.
             teachers: trained runs on the same features, whose mean score is distilled (see --loss.distill).
-            resume: go on with the same command after a kill.
-            device: auto, cpu, cuda or cuda:N; several processes through torchrun.
+            resume: go on with the same command after a kill. Several processes: start it through torchrun.
         """
         from vse.checkpoint import load
         from vse.datasets import read_dataset
         from vse.evaluate import HEADER
-        from vse.image_features import open_combined
+        from vse.image_features import open_combined, without_skipped
         from vse.train import train
 
-        dataset, opened = read_dataset(data, images), open_combined(features)
+        opened = open_combined(features)
+        dataset = without_skipped(read_dataset(data, images), opened)
         row = train(
             config, dataset, opened, out,
             seed=seed, word_vectors=word_vectors, extra_text=read_extra_text(extra_text, dataset),
             teachers=[(load(run), opened) for run in teachers], resume=resume, device=device,
         )  # fmt: skip
-        print(table([list(HEADER), ["dev, best epoch", *row.cells()]]))
-        print(f"{out}: done; next: vse evaluate {out} {data} --features {' '.join(map(str, features))}")
+        if is_first_process():
+            print(table([list(HEADER), ["dev, best epoch", *row.cells()]]))
+            print(f"{out}: done; next: vse evaluate {out} {data} --features {' '.join(map(str, features))}")
 
     return train
 
@@ -143,7 +147,7 @@ def evaluate(
     features: FeatureFolders,
     split: str = "test",
     json: Path | None = None,
-    device: str = "cpu",
+    device: Device = "auto",
     images: Images = None,
 ) -> None:
     """Prints the table row of a run, or of the ensemble of several runs: RUN [RUN ...] DATA.
@@ -156,7 +160,7 @@ def evaluate(
     from vse.datasets import read_dataset
     from vse.distributed import find_device
     from vse.evaluate import HEADER, evaluate
-    from vse.image_features import open_combined
+    from vse.image_features import open_combined, without_skipped
 
     if len(run) < 2:
         raise InputError(f"{run[0] if run else 'nothing'}: expected RUN [RUN ...] DATA")
@@ -164,6 +168,7 @@ def evaluate(
     dataset = read_dataset(str(data), images)
     models = [load(r, str(find_device(device))) for r in runs]
     opened = [open_combined(features, model.feature_info) for model in models]
+    dataset = without_skipped(dataset, opened[0])  # all are of the same folders
     row = evaluate(models, dataset.split(split), opened)
     for r in runs:
         trained_on, now = (read_config(r).get(key) for key in ("data_fingerprint", "data"))
@@ -177,39 +182,6 @@ def evaluate(
         write_json(json, {"runs": [r.name for r in runs], "data": dataset.name, "split": split, **row.as_dict()})
 
 
-def search(
-    run: Run,
-    query: Annotated[Positional[str], arg(metavar="TEXT|PHOTO")],
-    /,
-    images: Path | None = None,
-    captions: Path | None = None,
-    k: int = 5,
-    cache: Path | None = None,
-    json: bool = False,
-) -> None:
-    """Answers one query: the photos of a folder for a sentence, or the captions of a file for a photo.
-
-    Args:
-        images: folder of photos to search with a sentence.
-        captions: file of captions, one a line, to search with a photo.
-        k: how many answers.
-        cache: where the index is kept (default: beside what is searched).
-        json: one JSON object a line.
-    """
-    from vse.checkpoint import load
-    from vse.search import search_captions, search_images
-
-    if (images is None) == (captions is None):
-        raise InputError('expected either --images DIR "a sentence" or --captions FILE photo.jpg')
-    model = load(run)
-    if images is not None:
-        result = search_images(model, images, query, k=k, cache=cache)
-    else:
-        result = search_captions(model, captions, Path(query), k=k, cache=cache)
-    for hit in result.hits:
-        print(json_line(hit) if json else f"{hit.rank:3d}  {hit.score:6.3f}  {hit.name}")
-
-
 def page(
     run: Run,
     data: Data,
@@ -217,8 +189,9 @@ def page(
     features: FeatureFolders,
     out: Path,
     split: str = "test",
-    queries: int = 12,
-    seed: int = 0,
+    queries: Count = 12,
+    seed: Seed = 0,
+    device: Device = "auto",
     images: Images = None,
 ) -> None:
     """Writes an HTML page of retrieved photos and captions.
@@ -229,22 +202,33 @@ def page(
     """
     from vse.checkpoint import load
     from vse.datasets import read_dataset
-    from vse.image_features import open_combined
+    from vse.distributed import find_device
+    from vse.image_features import open_combined, without_skipped
     from vse.retrieval_page import write_page
 
-    model = load(run)
+    model = load(run, str(find_device(device)))
     opened = open_combined(features, model.feature_info)
-    print(write_page(model, read_dataset(data, images).split(split), opened, out, queries=queries, seed=seed))
+    dataset = without_skipped(read_dataset(data, images), opened)
+    print(write_page(model, dataset.split(split), opened, out, queries=queries, seed=seed))
 
 
-COMMANDS = {f.__name__: f for f in (data, download, scenes, features, evaluate, search, arithmetic, pca, page)}
+def train() -> None:
+    """Trains an embedding; the best epoch on dev is kept."""
+
+
+COMMANDS = {f.__name__: f for f in (data, download, scenes, features, train, evaluate, search, arithmetic, pca, page)}
 
 
 def _commands(argv: Sequence[str]) -> dict[str, Callable[..., int | None]]:
-    """All subcommands; `train` with the defaults of the recipe that `argv` names, the last one if there are more."""
+    """All subcommands; `train` with its options only where they are asked for, as their defaults take a second.
+
+    The defaults are those of the recipe that `argv` names, the last one if there are more.
+    """
+    if argv and argv[0] != "train" and not argv[0].startswith("--tyro-"):
+        return COMMANDS
     words = [word for a in argv for word in (a.split("=", 1) if a.startswith("--recipe=") else [a])]
     recipes = [b for a, b in zip(words, words[1:], strict=False) if a == "--recipe"] or ["paper"]
-    return COMMANDS | {"train": train_command(RECIPES.get(recipes[-1], RECIPES["paper"])())}  # wrong: refused later
+    return COMMANDS | {"train": train_command(recipes[-1])}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,9 +1,11 @@
 """What every command line of this project does alike: parse, call, say a mistake in one line, and the exit status."""
 
 import contextlib
+import difflib
+import errno
 import functools
+import inspect
 import io
-import json
 import os
 import re
 import sys
@@ -14,75 +16,151 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, arg
 
+from vse.arguments import Count, Seed, check_numbers, in_order, options_of
 from vse.errors import InputError
+from vse.files import json_text
+from vse.terminal import caught_signals, printable, safe_streams
+
+__all__ = [
+    "Count",
+    "Device",
+    "Run",
+    "Seed",
+    "hit_line",
+    "is_first_process",
+    "parse",
+    "printable",
+    "read_extra_text",
+    "run",
+    "table",
+]
 
 Run = Annotated[Positional[Path], arg(metavar="RUN", help="run folder that `vse train` made")]
+Device = Annotated[str, arg(help="auto (a GPU where there is one), cpu, cuda or cuda:N")]
+_ENDED = {2: "interrupted", 15: "terminated"}  # by signal
+_COMPLETION = ("--tyro-print-completion", "--tyro-write-completion")
 
 
 def run(program: str, commands: Mapping[str, Callable[..., int | None]], argv: Sequence[str], version: str) -> int:
-    """The exit status of a call: the command's own, 1 for a user's mistake (said in one line), 130 if interrupted."""
-    for stream in (sys.stdout, sys.stderr):  # a photo's name may be no text: it is printed as it is on the disk
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")
-    try:
-        if list(argv) == ["--version"]:
-            print(f"{program} {version}")
-            return 0
-        return parse(program, commands, argv)() or 0
-    except InputError as error:
-        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:
-        what = f"{error.filename2 or error.filename or 'system'}: {error.strerror or error}"
-        print(f"{program}: {what}; check the path, the permissions and the free space", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted; the same command (train: with --resume) goes on", file=sys.stderr)
-        return 130
+    """The exit status of a call: the command's own, 1 for a user's mistake (said in one line), 130 if interrupted.
+
+    143 if terminated, 141 if nobody reads the output any more.
+    """
+    with safe_streams(), caught_signals() as received:
+        try:
+            if list(argv) == ["--version"]:
+                print(f"{program} {version}")
+                return 0
+            return parse(program, commands, argv)() or 0
+        except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        except BaseException as error:
+            if received or isinstance(error, KeyboardInterrupt):
+                number = received[0] if received else 2
+                print(f"{program}: {_ENDED[number]}; the same command (train: with --resume) goes on", file=sys.stderr)
+                return 128 + number
+            mistake = _mistake(error)
+            if not mistake:  # a bug of ours
+                raise
+            print(f"{program}: {' '.join(mistake.split())}", file=sys.stderr)
+            return 1
+
+
+def _mistake(error: BaseException) -> str:
+    """What to tell a user, "" for an error that is ours."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError) or type(error) is RuntimeError and "can't allocate memory" in str(error):
+        return "not enough memory; give less at once, such as a smaller --batch-size, or smaller photos"
+    if not isinstance(error, OSError):
+        return ""
+    where = error.filename2 or error.filename or "system"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{where}: permission denied; give a path where you may read and write, or change its permissions"
+    return f"{where}: {error.strerror or error}; check the path, the permissions and the free space"
 
 
 def parse(
     program: str, commands: Mapping[str, Callable[..., int | None]], argv: Sequence[str]
 ) -> Callable[[], int | None]:
     """The call that the arguments ask for. Raises InputError for arguments that do not fit."""
-    said = io.StringIO()
+    words, said = list(argv), io.StringIO()
+    if words and words[0] in commands:
+        command, name = commands[words[0]], f"{program} {words[0]}"
+        words = _with_help(name, lambda: in_order(words[1:], options_of(command)))
+
+        def call() -> Callable[[], int | None]:
+            return tyro.cli(_bound(command), args=words, prog=name)
+    else:
+        name = program
+        if not words or words[0] not in ("-h", "--help") and not words[0].startswith(_COMPLETION):
+            raise InputError(f"{_no_command(words, commands)}; see {program} --help")
+        complete = words[0].startswith(_COMPLETION)
+        all_of_them = {key: _bound(command) if complete else _named(command) for key, command in commands.items()}
+
+        def call() -> Callable[[], int | None]:
+            return tyro.extras.subcommand_cli_from_dict(all_of_them, args=words, prog=program)
+
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.extras.subcommand_cli_from_dict(
-                {name: _bound(command) for name, command in commands.items()}, args=list(argv), prog=program
-            )
+            return call()
     except SystemExit as stop:
         if not stop.code:
             raise
-        help_of = f"{program} {argv[0]} --help" if argv and argv[0] in commands else f"{program} --help"
-        raise InputError(f"{_unboxed(said.getvalue(), program)}; see {help_of}") from None
+        raise InputError(f"{_unboxed(said.getvalue(), name, words)}; see {name} --help") from None
 
 
-def _unboxed(box: str, program: str) -> str:
+def _with_help(name: str, check: Callable[[], list[str]]) -> list[str]:
+    """What `check` gives; its error names the help."""
+    try:
+        return check()
+    except InputError as error:
+        raise InputError(f"{error}; see {name} --help") from None
+
+
+def _no_command(words: Sequence[str], commands: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(words[0], commands, 2) if words else []
+    hint = f"; perhaps you meant {' or '.join(near)}" if near else ""
+    return f"{words[0] if words else 'nothing'}: no such command{hint}; expected one of {', '.join(commands)}"
+
+
+def _named(command: Callable[..., object]) -> Callable[[], None]:
+    """A command without its options: enough for the list of commands, and read in no time."""
+
+    def named() -> None:
+        pass
+
+    named.__doc__ = command.__doc__
+    return named
+
+
+def _unboxed(box: str, name: str, words: Sequence[str]) -> str:
     """The text of an error that tyro drew in a box, without frame, rules, title and its own hints at the help."""
     lines = [line.strip("│| ") for line in box.splitlines()[1:]]
-    hints = ("For full helptext", "Argument helptext", f"in {program}", f"{program} ")
+    hints = ("For full helptext", "Argument helptext", f"in {name}", f"{name} ")
     kept = [line for line in lines if re.search(r"\w", line) and not line.startswith(hints)]
     text = " ".join(kept).rstrip(".").replace(" Perhaps you meant:", "; perhaps you meant:")
-    return re.sub(r"__tyro\S*?\.config\.?", "", text)
+    for word in words:  # the box broke what is longer than its lines, such as paths
+        if 20 < len(word) < 5000:
+            text = re.sub(r"\s*".join(map(re.escape, word)), lambda _, word=word: word, text)
+    return text
 
 
 def _bound(command: Callable[..., int | None]) -> Callable[..., Callable[[], int | None]]:
-    """`command` with its signature, but binding its arguments only: what it prints is not the parser's.
-
-    Raises InputError for a negative seed, which no generator takes.
-    """
+    """`command` with its signature, but checking and binding its arguments only: what it prints is not the parser's."""
 
     @functools.wraps(command)
     def bind(*args, **kwargs):
-        if (seed := kwargs.get("seed", 0)) < 0:
-            raise InputError(f"--seed {seed}: expected 0 or more")
+        check_numbers(command, inspect.signature(command).bind(*args, **kwargs).arguments)
         return functools.partial(command, *args, **kwargs)
 
     return bind
+
+
+def is_first_process() -> bool:
+    """True but in the second and later processes that `torchrun` started: they do the same, and the first one tells."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 def read_extra_text(data: str | None, dataset):
@@ -92,13 +170,17 @@ def read_extra_text(data: str | None, dataset):
     if data is None:
         return None
     kept, left_out = without_evaluated(read_dataset(data), dataset)
-    print(f"extra text: {len(kept.captions)} captions; left out {left_out} images, evaluated in {dataset.name}")
+    if is_first_process():
+        print(f"extra text: {len(kept.captions)} captions; left out {left_out} images, evaluated in {dataset.name}")
     return kept
 
 
-def json_line(hit) -> str:
-    """A hit of a search as one JSON object."""
-    return json.dumps({"rank": hit.rank, "score": round(hit.score, 6), "name": hit.name})
+def hit_line(hit, folder: Path | None = None, as_json: bool = False) -> str:
+    """A hit of a search in one line for people, or as one JSON object, with its path where it lies in a folder."""
+    if not as_json:
+        return f"{hit.rank:3d}  {hit.score:6.3f}  {printable(hit.name)}"
+    path = {} if folder is None else {"path": str(folder / hit.name)}
+    return json_text({"rank": hit.rank, "score": round(hit.score, 6), "name": hit.name} | path)
 
 
 def table(rows: list[list[str]]) -> str:

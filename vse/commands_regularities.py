@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from vse.command_line import Run, json_line
-from vse.errors import InputError
+from vse.arguments import Between
+from vse.command_line import Count, Device, Run, hit_line
+from vse.commands_search import FeatureFolders, load_searcher
 
 
 def arithmetic(
@@ -17,11 +18,13 @@ def arithmetic(
     images: Path,
     minus: list[str] = [],  # noqa: B006  tyro reads it, nothing changes it
     plus: list[str] = [],  # noqa: B006
-    k: Annotated[int, arg(aliases=["-k"])] = 4,
-    rerank: int = 0,
+    k: Annotated[Count, arg(aliases=["-k"])] = 4,
+    rerank: Annotated[int, Between(0)] = 0,
     html: Path | None = None,
     cache: Path | None = None,
+    features: FeatureFolders = [],  # noqa: B006
     json: bool = False,
+    device: Device = "auto",
 ) -> None:
     """Finds the photos near PHOTO - words + words: photo.jpg --minus blue --plus red.
 
@@ -32,18 +35,18 @@ def arithmetic(
         k: how many answers.
         rerank: of the N nearest photos the k with the smallest mean distance to those N; 0 for no such order.
         html: also write a page that shows PHOTO and the answers.
-        cache: where the index is kept (default: beside the photos).
+        cache: where the index is kept (default: the user's cache folder).
         json: one JSON object a line.
     """
-    from vse.checkpoint import load
     from vse.regularities import arithmetic as search
     from vse.regularities_page import arithmetic_page
 
-    result = search(load(run), images, photo, minus, plus, k, rerank, cache)
+    model, stored = load_searcher(run, features, device)
+    result = search(model, images, photo, minus, plus, k, rerank, cache, stored)
     if len(result.hits) < k:
         print(f"note: {images} has {len(result.hits)} other photos, fewer than the {k} asked for", file=sys.stderr)
     for hit in result.hits:
-        print(json_line(hit) if json else f"{hit.rank:3d}  {hit.score:6.3f}  {hit.name}")
+        print(hit_line(hit, images, json))
     if html:
         about = f"Of the {rerank} nearest those with the smallest mean distance to all of them." if rerank else ""
         shown = [(images / hit.name, hit.score, None) for hit in result.hits]
@@ -57,9 +60,11 @@ def pca(
     images: Path,
     words: str,
     out: Path,
-    photos: int = 40,
+    photos: Count = 40,
     method: Literal["pca", "umap"] = "pca",
     cache: Path | None = None,
+    features: FeatureFolders = [],  # noqa: B006
+    device: Device = "auto",
 ) -> None:
     """Draws words and photos of a folder in two dimensions, photos as thumbnails.
 
@@ -69,22 +74,20 @@ def pca(
         out: the figure: .png, .pdf, .svg or .jpg.
         photos: how many are drawn at most: those nearest to the words, in turn.
         method: pca, or umap (needs umap-learn).
-        cache: where the index is kept (default: beside the photos).
+        cache: where the index is kept (default: the user's cache folder).
     """
     import numpy as np
 
-    from vse.checkpoint import load
     from vse.pca import nearest_in_turns, pca, split_words, umap
     from vse.pca_figure import Panel, check_name, draw
     from vse.regularities import embed_words
     from vse.search import photo_index
 
     check_name(out)
-    if photos < 1:
-        raise InputError(f"--photos {photos}: expected 1 or more")
-    model, asked = load(run), split_words(words)
+    asked = split_words(words)
+    model, stored = load_searcher(run, features, device)
     points = embed_words(model, asked)
-    index, _, _ = photo_index(model, images, cache)
+    index, _, _ = photo_index(model, images, cache, stored)
     chosen = nearest_in_turns(points, index.vectors, photos)
     together = np.concatenate([points, index.vectors[chosen]])
     projection = pca(together) if method == "pca" else umap(together)

@@ -13,12 +13,14 @@ from pathlib import Path
 import faiss
 import numpy as np
 from jaxtyping import Float, Float32, Int64
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from vse.errors import InputError
-from vse.files import write_bytes
+from vse.files import parse_json, write_bytes
 
-VECTORS_FILE, ITEMS_FILE = "index.faiss", "items.json"
-_VERSION = 1
+INDEX_FILE = "index.safetensors"
+_VERSION = 2  # 1: a file of faiss, which is native code that trusts what it reads
 _QUERIES_AT_ONCE = 256  # bounds memory when a collapsed model ties everything with everything
 
 
@@ -49,6 +51,10 @@ class Index:
     def vectors(self) -> Float32[np.ndarray, "n d"]:
         """A copy of the vectors, in the order of `names`."""
         return self._faiss.reconstruct_n(0, len(self))
+
+    def vector(self, row: int) -> Float32[np.ndarray, " d"]:
+        """A copy of one vector."""
+        return self._faiss.reconstruct(row)
 
     def top(
         self, queries: Float[np.ndarray, "q d"], k: int
@@ -94,35 +100,45 @@ class Index:
         return faiss.rev_swig_ptr(self._faiss.get_xb(), len(self) * self.dim).reshape(len(self), self.dim)
 
     def save(self, folder: Path) -> None:
-        """Writes index.faiss and items.json into `folder`, made if absent.
+        """Writes index.safetensors into `folder`, made if absent: one file, replaced whole.
 
-        Each file is replaced whole; items.json holds the checksum of its index.faiss, so that a pair torn by
-        a kill between the two is refused by `load`, never believed.
+        It holds a checksum over vectors, names and labels together, so that `load` believes no other pairing.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        stored = faiss.serialize_index(self._faiss).tobytes()
-        items = {"version": _VERSION, "vectors_sha256": hashlib.sha256(stored).hexdigest()}
-        items |= {"names": self.names, "labels": self.labels}
-        write_bytes(folder / VECTORS_FILE, stored)
-        write_bytes(folder / ITEMS_FILE, json.dumps(items, indent=0).encode())
+        items = json.dumps({"names": self.names, "labels": self.labels}).encode("ascii")
+        vectors = self.vectors
+        about = {"version": str(_VERSION), "sha256": _checksum(vectors, items)}
+        tensors = {"vectors": vectors, "items": np.frombuffer(items, np.uint8)}
+        write_bytes(Path(folder) / INDEX_FILE, save(tensors, about))
 
     @classmethod
     def load(cls, folder: Path) -> "Index":
-        """What `save` wrote. Raises InputError with the folder for anything else: absent, torn, foreign."""
-        folder = Path(folder)
+        """What `save` wrote. Raises InputError with the folder for anything else: absent, damaged, foreign."""
+        path = Path(folder) / INDEX_FILE
         try:
-            items = json.loads((folder / ITEMS_FILE).read_text(encoding="utf-8"))
-            stored = (folder / VECTORS_FILE).read_bytes()
-            if items["version"] != _VERSION:
-                raise ValueError(f"version {items['version']}, expected {_VERSION}")
-            if items["vectors_sha256"] != hashlib.sha256(stored).hexdigest():
-                raise ValueError(f"{ITEMS_FILE} belongs to another {VECTORS_FILE}")
-            flat = faiss.deserialize_index(np.frombuffer(stored, np.uint8))
-            return cls(flat.reconstruct_n(0, flat.ntotal), items["names"], items["labels"])
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            with safe_open(path, "np") as file:
+                about, names = file.metadata() or {}, set(file.keys())
+                if about.get("version") != str(_VERSION) or names != {"vectors", "items"}:
+                    raise ValueError(f"version {about.get('version')}, expected {_VERSION}")
+                vectors, items = file.get_tensor("vectors"), file.get_tensor("items")
+            if vectors.dtype != np.float32 or vectors.ndim != 2 or items.dtype != np.uint8 or items.ndim != 1:
+                raise ValueError(f"vectors of type {vectors.dtype} and shape {vectors.shape}")
+            if about.get("sha256") != _checksum(vectors, items.tobytes()):
+                raise ValueError("its vectors and names are not those that were written together")
+            told = parse_json(items.tobytes().decode("ascii"), path)
+            names, labels = (told[key] for key in ("names", "labels"))
+            if not all(isinstance(text, str) for part in (names, labels) for text in part):
+                raise ValueError("names that are no text")
+            return cls(vectors, names, labels)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"{folder}: not a saved index ({reason}); delete it and index again") from None
+
+
+def _checksum(vectors: np.ndarray, items: bytes) -> str:
+    digest = hashlib.sha256(np.int64(vectors.shape).tobytes())
+    digest.update(np.ascontiguousarray(vectors))
+    digest.update(items)
+    return digest.hexdigest()
 
 
 def combine(vectors: Float[np.ndarray, "n d"], weights: Float[np.ndarray, " n"]) -> Float32[np.ndarray, " d"]:

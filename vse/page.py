@@ -14,6 +14,7 @@ from string import Template
 from vse.errors import InputError
 from vse.files import write_bytes
 from vse.photos import read_photo
+from vse.terminal import printable
 
 THUMBNAIL_PX = 320  # longest side; shown at half of it on ordinary screens, sharp on dense ones
 
@@ -120,6 +121,8 @@ def write_page(out: Path, title: str, intro: str, body: Sequence[str]) -> Path:
     page = _PAGE.substitute(
         title=escape(title), style=_STYLE, intro="\n".join(paragraphs), body="\n".join(body)
     )
+    # Names and captions may hold control characters, which HTML forbids and which could turn lines around.
+    page = "\n".join(map(printable, page.split("\n")))
     write_bytes(Path(out), page.encode("utf-8", "replace"))
     return Path(out)
 

@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from vse.errors import InputError
+from vse.feature_store import Features
 from vse.index import Index, combine
-from vse.search import Hit, Model, SearchResult, photo_index
+from vse.search import Hit, Model, SearchResult, photo_and_index
 from vse.vocabulary import SPECIALS, Vocabulary, tokenize
 
 
@@ -26,21 +27,19 @@ def arithmetic(
     k: int = 4,
     rerank: int = 0,
     cache: Path | None = None,
+    features: Features | None = None,
 ) -> SearchResult:
     """The `k` photos below `folder` (all, if it has fewer) nearest to `photo` - `minus` + `plus`, best first.
 
     `photo` itself is no answer where it lies in the folder. `rerank` and the scores are those of `nearest`, `cache`
-    that of `search.photo_index`. Raises InputError for words that the model does not know, for a photo that cannot
-    be read and for a folder without another one.
+    and `features` those of `search.photo_index`. Raises InputError for words that the model does not know, for a
+    photo that cannot be read and for a folder without another one.
     """
     folder, photo = Path(folder), Path(photo)
     if not minus and not plus:
         raise InputError("photo arithmetic needs a word to take away or to add: --minus blue --plus red")
     taken, added = embed_words(model, minus), embed_words(model, plus)
-    if not photo.is_file():
-        raise InputError(f"{photo}: no such photo; give the path of one")
-    image = model.encode_images([photo])[0]
-    index, skipped, encoded = photo_index(model, folder, cache)
+    image, index, skipped, encoded = photo_and_index(model, folder, photo, cache, features)
     own = [i for i, name in enumerate(index.names) if (folder / name).resolve() == photo.resolve()]
     if len(own) == len(index):
         raise InputError(f"{folder}: no photo in it but {photo.name} itself; give a folder with others")

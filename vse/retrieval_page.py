@@ -3,6 +3,7 @@
 Chooses what is shown; how it looks is page.py's.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from vse.evaluate import HEADER, row_of
 from vse.image_features import Features
 from vse.index import Index
 from vse.model import VSE
-from vse.page import retrieval_page
+from vse.page import photo_article, photo_row, retrieval_page
+from vse.page import write_page as write_html
+from vse.search import Hit
 
 _SHOWN = 5  # hits a query
 
@@ -50,3 +53,17 @@ def write_page(model: VSE, split: Dataset, features: Features, out: Path, *, que
             for i, scores, ids in zip(shown.tolist(), *(part.tolist() for part in by_photo), strict=True)
         ],
     )
+
+
+def answer_page(out: Path, query: str | Path, hits: Sequence[Hit], folder: Path | None = None) -> Path:
+    """`out`, written whole or not at all: the answers to a sentence or a photo: photos of `folder`, or captions."""
+    intro = "What lies nearest to the query in the common space of images and sentences, best first, with its cosine."
+    if folder is None:
+        found = [(hit.name, hit.score, None) for hit in hits]
+        return retrieval_page(out, title="Sentences for a photo", intro=intro, image_queries=[(Path(query), (), found)])
+    photos = [(folder / hit.name, hit.score, None) for hit in hits]
+    if isinstance(query, str):
+        return retrieval_page(out, title="Photos for a sentence", intro=intro, text_queries=[(query, photos)])
+    asked = photo_article(query, f"The photo that is asked about: {query.stem}", "")
+    row = f"<article>{photo_row(photos, f'the photo {query.stem}')}</article>"
+    return write_html(out, "Photos like a photo", intro, [asked, "<section>", "<h2>is near</h2>", row, "</section>"])

@@ -1,39 +1,31 @@
 """Single queries on a user's own photos or captions, with the embeddings kept on disk between calls.
 
-`search_images` finds the photos of a folder for a sentence, `search_captions` the captions of a file for a photo,
-`photo_index` is a folder's index itself. It lives in FOLDER/.vse-index/<model fingerprint>/ (of FOLDER/FILE in the
-folder FILE there), so that models never mix. Only what is new or changed is encoded. The model is whatever has
-`encode_images`, `encode_texts`, `fingerprint` and `vocabulary`; ranking is vse/index.py's.
+`search_images` finds the photos of a folder for a sentence, `similar_photos` those for a photo, `search_captions` the
+captions of a file for a photo; `photo_index` is a folder's index itself, kept by kept_index.py. The model is whatever
+has `encode_images`, `encode_texts`, `fingerprint` and `vocabulary`; ranking is vse/index.py's.
 """
 
-import csv
-import io
+import hashlib
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
-from vse.dataset_formats import is_hidden, is_photo, read_text
+from vse.dataset_formats import read_captions
 from vse.errors import InputError
-from vse.files import digest_of_path, kept_beside
+from vse.feature_store import Features
 from vse.index import Index
+from vse.kept_index import Built, index_home, updated
+from vse.photo_files import is_photo, walk_photos
 from vse.photos import BadPhoto, read_photo
+from vse.terminal import printable
 from vse.vocabulary import Vocabulary, tokenize
-
-INDEX_FOLDER = ".vse-index"
-_BATCH = 32
-_BATCHES_A_SAVE = 32  # a search of many new photos that is killed loses at most 1024 of them
-
-Encode = Callable[[list[str]], np.ndarray]  # names -> (n, d) unit vectors
-Check = Callable[[str], str]  # name -> why it cannot be encoded, "" if it can
-Vectors = list[tuple[str, np.ndarray]]  # name, its unit vector
-Built = tuple[Index, tuple[str, ...], int]  # an index, the names left out of it, how many items were encoded now
 
 
 @runtime_checkable
@@ -43,7 +35,7 @@ class Model(Protocol):
     fingerprint: str
     vocabulary: Vocabulary
 
-    def encode_images(self, paths: Sequence[Path]) -> Float[np.ndarray, "n d"]: ...
+    def encode_images(self, images: Sequence[Path] | np.ndarray) -> Float[np.ndarray, "n d"]: ...
 
     def encode_texts(self, texts: Sequence[str]) -> Float[np.ndarray, "m d"]: ...
 
@@ -66,11 +58,14 @@ class SearchResult:
     encoded: int
 
 
-def photo_index(model: Model, folder: Path, cache: Path | None = None) -> Built:
+def photo_index(
+    model: Model, folder: Path, cache: Path | None = None, features: Features | None = None
+) -> Built:
     """The index of all readable photos below `folder`, the names of the others, the number encoded by this call.
 
-    Photos that cannot be read are named on stderr. `cache` is a folder for the index, by default `folder` itself, or
-    the user's cache folder where `folder` cannot be written. Raises InputError for a folder without a readable photo.
+    Photos that cannot be read are named on stderr. `cache` is a folder for the index, by default the user's cache
+    folder. `features`: those of (some of) the photos, as the model knows them; the CNN sees the others alone.
+    Raises InputError for a folder without a readable photo.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -78,24 +73,92 @@ def photo_index(model: Model, folder: Path, cache: Path | None = None) -> Built:
     photos = _photos(folder)
     if not photos:
         raise InputError(f"{folder}: no photo in it; give the folder that holds the photos")
+    stored = _stored_rows(features, list(photos), folder) if features else {}
+    if features and not _of_known_cnn(features.info):  # nothing else tells such rows from those of another matrix
+        photos |= {name: f"{photos[name]}, row {_digest(features, row)}" for name, row in stored.items()}
 
     def encode(names: list[str]) -> np.ndarray:
-        return model.encode_images([folder / name for name in names])
+        inside, outside = ([name for name in names if (name in stored) == there] for there in (True, False))
+        vectors = {}
+        if outside:
+            vectors |= zip(outside, model.encode_images([folder / name for name in outside]), strict=True)
+        if inside:
+            rows = features.take([features.names[stored[name]] for name in inside])
+            vectors |= zip(inside, model.encode_images(rows), strict=True)
+        return np.stack([vectors[name] for name in names])
 
-    home = _index_home(folder, model.fingerprint, cache)
-    return _update(home, photos, encode, lambda name: _why_bad(folder / name), "photos")
+    home = index_home(folder, model.fingerprint, cache)
+    return updated(home, photos, encode, lambda name: _why_bad(folder / name), "photos")
 
 
-def search_images(model: Model, folder: Path, query: str, k: int = 5, cache: Path | None = None) -> SearchResult:
+def _stored_rows(features: Features, photos: list[str], folder: Path) -> dict[str, int]:
+    """The row of each photo that has one. Says how many have none; raises InputError where that is all of them."""
+    rows = {name: row for name, row in zip(photos, features.find(photos), strict=True) if row >= 0}
+    left = [name for name in photos if name not in rows]
+    if not rows:
+        where = features.path or "features"
+        raise InputError(f"{where} have none of the photos in {folder} (not even {left[0]}); give others")
+    if left:
+        first = printable(left[0])
+        print(f"note: {len(left)} of {len(photos)} photos are not in the features (first: {first})", file=sys.stderr)
+    return {name: int(row) for name, row in rows.items()}
+
+
+def _of_known_cnn(info: dict) -> bool:
+    return "encoder" in info or all(map(_of_known_cnn, info.get("sources", ()))) and bool(info.get("sources"))
+
+
+def _digest(features: Features, row: int) -> str:
+    return hashlib.sha256(np.ascontiguousarray(features.array[row : row + 1]).tobytes()).hexdigest()[:16]
+
+
+def search_images(
+    model: Model, folder: Path, query: str, k: int = 5, cache: Path | None = None, features: Features | None = None
+) -> SearchResult:
     """The `k` photos below `folder` (all, if it has fewer) nearest to the sentence `query`.
 
-    The photos and `cache` as in `photo_index`. Raises InputError also for a query without a known word.
+    The photos, `cache` and `features` as in `photo_index`. Raises InputError also for a query without a known word.
     """
     if not _knows(model, query):
         words = ", ".join(tokenize(query)) or "it has none"
         raise InputError(f"{query!r}: the model knows none of its words ({words}); use others")
-    index, skipped, encoded = photo_index(model, folder, cache)
+    index, skipped, encoded = photo_index(model, folder, cache, features)
     return SearchResult(_hits(index, model.encode_texts([query]), k), skipped, encoded)
+
+
+def similar_photos(
+    model: Model, folder: Path, photo: Path, k: int = 5, cache: Path | None = None, features: Features | None = None
+) -> SearchResult:
+    """The `k` photos below `folder` (all, if it has fewer) nearest to `photo`, itself among them if it lies there.
+
+    The photos, `cache` and `features` as in `photo_index`. Raises InputError also for an unreadable `photo`.
+    """
+    point, index, skipped, encoded = photo_and_index(model, folder, photo, cache, features)
+    return SearchResult(_hits(index, point[None], k), skipped, encoded)
+
+
+def photo_and_index(
+    model: Model, folder: Path, photo: Path, cache: Path | None = None, features: Features | None = None
+) -> tuple[Float[np.ndarray, " d"], Index, tuple[str, ...], int]:
+    """The unit vector of `photo`, and what `photo_index` gives. One that lies in the folder is encoded once."""
+    folder, photo = Path(folder), Path(photo)
+    if not photo.is_file():
+        raise InputError(f"{photo}: no such photo; give the path of one")
+    name = os.path.relpath(photo.resolve(), folder.resolve()).replace(os.sep, "/")
+    inside = folder.is_dir() and not name.startswith("../")
+    if reason := _why_bad(photo) if inside else "":
+        raise InputError(f"{photo}: {reason}; give another photo")
+    point = None if inside else model.encode_images([photo])[0]  # said before an hour of encoding, not after
+    index, skipped, encoded = photo_index(model, folder, cache, features)
+    if point is None:
+        row = {name: row for row, name in enumerate(index.names)}.get(name)
+        point = model.encode_images([photo])[0] if row is None else index.vector(row)  # None: behind a link
+    return point, index, skipped, encoded
+
+
+def is_photo_query(query: str) -> bool:
+    """True for a query that names a file, or a photo that is not there: nobody searches with the words of a path."""
+    return os.path.isfile(query) or is_photo(query) and not re.search(r"\s", query)
 
 
 def search_captions(
@@ -117,137 +180,28 @@ def search_captions(
         raise InputError(f"{captions_file}: no caption has a word that the model knows; give others")
     query = model.encode_images([photo])
     for text in unknown:
-        print(f"skipped {text!r}: the model knows none of its words", file=sys.stderr)
-    home = _index_home(captions_file, model.fingerprint, cache)
-    index, _, encoded = _update(home, usable, model.encode_texts, lambda text: "", "captions")
+        print(f"skipped {printable(text)!r}: the model knows none of its words", file=sys.stderr)
+    home = index_home(captions_file, model.fingerprint, cache)
+    index, _, encoded = updated(home, usable, model.encode_texts, lambda text: "", "captions")
     return SearchResult(_hits(index, query, k), unknown, encoded)
 
 
-def read_captions(path: Path) -> list[str]:
-    """The captions of a text file, one a line, or of the column `caption` of a .csv; blank ones dropped.
-
-    Raises InputError for a file that is absent, not UTF-8, without that column or without a caption.
-    """
-    text = read_text(path)
-    if path.suffix.lower() == ".csv":
-        rows = csv.DictReader(io.StringIO(text, newline=""))
-        if "caption" not in (rows.fieldnames or ()):
-            raise InputError(f"{path}: its columns are {rows.fieldnames}, expected one called 'caption'")
-        try:
-            lines = [row["caption"] or "" for row in rows]
-        except csv.Error as error:
-            raise InputError(f"{path}: not a CSV file ({error}); close its quotes") from None
-    else:
-        lines = text.splitlines()
-    captions = [line.strip() for line in lines if line.strip()]
-    if not captions:
-        raise InputError(f"{path}: no caption in it, expected one a line")
-    return captions
-
-
-def _update(home: Path | None, wanted: dict[str, str], encode: Encode, check: Check, what: str) -> Built:
-    """The index of exactly the `wanted` items (name -> stamp), the names left out, the number encoded.
-
-    An item of the stored index is kept if its name and stamp are the same; the rest is encoded. The index is
-    stored again if it changed. Raises InputError if nothing can be encoded, with the first reason.
-    """
-    known = _stored(home)
-    rows = {name: row for name, row in known.items() if name in wanted and wanted[name] == row[0]}
-    changed = len(rows) < len(known)
-    todo = [name for name in wanted if name not in rows]
-    reasons: dict[str, str] = {}
-    encoded = 0
-    with tqdm(total=len(todo), desc=what, unit=what[:-1], disable=not todo, file=sys.stderr) as bar:
-        for number, start in enumerate(range(0, len(todo), _BATCH), 1):
-            batch = todo[start : start + _BATCH]
-            for name, vector in _encode_what_can(encode, check, batch, reasons):
-                rows[name] = (wanted[name], vector)
-                encoded += 1
-            bar.update(len(batch))
-            if number % _BATCHES_A_SAVE == 0 and rows:
-                home = _store(home, _index_of(rows, wanted))
-    if not rows:
-        name, reason = next(iter(reasons.items()))
-        raise InputError(f"none of the {len(wanted)} {what} can be used; the first, {name}: {reason}")
-    for name, reason in reasons.items():
-        print(f"skipped {name}: {reason}", file=sys.stderr)
-    index = _index_of(rows, wanted)
-    if encoded or changed:
-        _store(home, index)
-    return index, tuple(reasons), encoded
-
-
-def _encode_what_can(encode: Encode, check: Check, batch: list[str], reasons: dict[str, str]) -> Vectors:
-    """Names and vectors of those that can be encoded; the others go to `reasons`.
-
-    What fails for another reason than one of its items (absent CNN weights) is raised: it would fail for all.
-    """
-    try:
-        return list(zip(batch, encode(batch), strict=True))
-    except InputError:
-        bad = {name: reason for name in batch if (reason := check(name))}
-        if not bad:
-            raise
-    reasons |= bad
-    good = [name for name in batch if name not in bad]
-    return list(zip(good, encode(good), strict=True)) if good else []
-
-
-def _index_of(rows: dict[str, tuple[str, np.ndarray]], wanted: dict[str, str]) -> Index:
-    """In the order of `wanted`, so that ties do not depend on what was encoded when."""
-    names = [name for name in wanted if name in rows]
-    return Index(np.stack([rows[n][1] for n in names]), names, [rows[n][0] for n in names])
-
-
-def _stored(home: Path | None) -> dict[str, tuple[str, np.ndarray]]:
-    """name -> (stamp, vector) of the index in `home`; empty if there is none that can be trusted."""
-    try:
-        index = Index.load(home) if home else None
-    except InputError:
-        index = None
-    if index is None or not index.labels:
-        return {}
-    return dict(zip(index.names, zip(index.labels, index.vectors, strict=True), strict=True))
-
-
-def _store(home: Path | None, index: Index) -> Path | None:
-    """`home`, or None after a failure, which is told once: a full disk must not cost the user the answer."""
-    try:
-        if home:
-            index.save(home)
-        return home
-    except (OSError, InputError) as error:
-        print(f"index not kept, the next search starts anew: {error}", file=sys.stderr)
-        return None
-
-
-def _index_home(source: Path, fingerprint: str, cache: Path | None) -> Path | None:
-    """The folder for the index of `source`, made; None if none can be written, or for a nameless model."""
-    if not fingerprint:  # not of a saved run: nothing would tell its embeddings from another model's
-        return None
-    part = Path(fingerprint, source.name) if source.is_file() else Path(fingerprint)
-    place = Path(cache) / digest_of_path(source) if cache else kept_beside(source, INDEX_FOLDER, "vse")
-    try:
-        (place / part).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        print(f"index not kept, the next search starts anew: {place}: {error.strerror}", file=sys.stderr)
-        return None
-    return place / part
-
-
 def _photos(folder: Path) -> dict[str, str]:
-    """Path below `folder` -> stamp (size, time of last change) of each photo, sorted; none that is hidden."""
+    """Path below `folder` -> stamp (size, time of last change) of each photo, sorted; none that is hidden.
+
+    Pictures that are left out by their suffix, and folders that may not be read, are named on stderr.
+    """
+    files = walk_photos(folder)
+    for note in files.notes_on_pictures():
+        print(f"note: {note}", file=sys.stderr)
     found = {}
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        for path in (Path(parent, name) for name in files if is_photo(name)):
-            try:
-                status = path.stat()
-                stamp = f"{status.st_size} bytes, {status.st_mtime_ns} ns"
-            except OSError:
-                stamp = "absent"  # a link to nothing: encoding will say so by name
-            found[path.relative_to(folder).as_posix()] = stamp
-    return dict(sorted(found.items()))
+    for name in sorted(files.photos + files.unstorable):
+        try:
+            status = (folder / name).stat()
+            found[name] = f"{status.st_size} bytes, {status.st_mtime_ns} ns"
+        except OSError:
+            found[name] = "absent"  # a link to nothing: encoding will say so by name
+    return found
 
 
 def _why_bad(path: Path) -> str:
