@@ -85,7 +85,8 @@ VSE = {
 SCNLM = {
     # the trigram
     "kneser_ney": "",
-    "trigram": "kneser_ney",
+    "arpa": "",
+    "trigram": "arpa kneser_ney",
     # structure and the models
     "tags": "",
     "structure": "tags",

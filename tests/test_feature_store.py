@@ -13,6 +13,11 @@ from vse.feature_folder import open_partial, seal
 from vse.feature_sources import combine_features, open_combined
 from vse.feature_store import Features, open_features, without_skipped
 
+pytest.register_assert_rewrite("coloured_shapes")
+from coloured_shapes import TINY, call  # noqa: E402
+
+pytest_plugins = ["coloured_shapes"]
+
 
 def numbered(*shape, dtype=np.float32):
     return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
@@ -252,6 +257,24 @@ def test_skipped_images_of_any_source_are_left_out_of_all(tmp_path):
     assert without_skipped(four_images(), both).images == ("sub/1.jpg", "sub/3.jpg")
 
 
+def test_the_command_line_leaves_skipped_photos_out(world, tmp_path):
+    """One photo of each split has no features: train, evaluate and page go on, each with one note."""
+    left_out = [world.of_split(split)[0] for split in ("train", "dev", "test")]
+    kept = [i for i, name in enumerate(world.names) if name not in left_out]
+    info = {"encoder": "tiny", "views": ["full"], "skipped": dict.fromkeys(left_out, "damaged")}
+    folder = store(tmp_path / "f", world.array[kept], info, [world.names[i] for i in kept])
+    run, out = tmp_path / "run", tmp_path / "page.html"
+    for command in (
+        ("train", world.csv, "--features", folder, "--out", run, *TINY),
+        ("evaluate", run, world.csv, "--features", folder),
+        ("page", run, world.csv, "--features", folder, "--out", out, "--queries", 2),
+    ):
+        said = call(*command)
+        notes = [line for line in said.err if "left out with --skip-bad" in line]
+        assert said.status == 0 and len(notes) == 1 and "3 of 32 images" in notes[0]
+        assert not any("another version" in line for line in said.err)
+
+
 # --- the features of a model --------------------------------------------------------------------------------
 
 
@@ -274,8 +297,8 @@ def test_features_of_another_kind_than_the_model_was_trained_on(tmp_path, capsys
     half = store(tmp_path / "half", numbered(3, 2, 9, 4), extracted(("full", "tl"), 3, precision="bfloat16"))
     open_combined([half], trained)
     assert "note: " in capsys.readouterr().err
-    own = store(tmp_path / "own", numbered(3, 2, 4, 4))
-    for info in (trained, open_features(store(tmp_path / "own9", numbered(3, 2, 9, 4), {"views": ["a", "b"]})).info):
+    own = store(tmp_path / "own", numbered(3, 2, 4, 5))
+    for info in (trained, open_features(store(tmp_path / "own9", numbered(3, 2, 9, 5), {"views": ["a", "b"]})).info):
         with pytest.raises(InputError, match="4 regions, the model was trained on 9"):
             open_combined([own], info)
 

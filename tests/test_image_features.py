@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 from vse import feature_extractor, feature_store, image_features
 from vse.cnn import CNN, Preprocessing
 from vse.errors import InputError
+from vse.files import locked
 from vse.image_features import (
     FeatureExtractor,
     Features,
@@ -337,6 +339,54 @@ def test_sigkill_in_the_middle(photos, tmp_path, monkeypatch):
     for out in ("killed", "whole"):
         extract_features(paths, names, "efficientnet-lite0", tmp_path / out, batch_size=1, progress=False)
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
+
+
+def test_one_process_a_folder(photos, tmp_path):
+    """The second gets one line, and what the first writes stays; a lock that a kill left is taken over."""
+    out = tmp_path / "f"
+    with locked(out):
+        with pytest.raises(InputError, match=f"{out}: process {os.getpid()}.* is writing there"):
+            run(photos, out)
+        assert os.listdir(out) == [".lock"]
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    out.mkdir(exist_ok=True)
+    (out / ".lock").write_text(f"{dead.pid} - {socket.gethostname()}")
+    (out / f".features.npy.{dead.pid}.tmp").write_bytes(b"left by a kill")
+    run(photos, out)
+    assert sorted(os.listdir(out)) == ["features.json", "features.npy", "names.txt"]
+
+
+def test_a_damaged_half_is_computed_again(photos, tmp_path, monkeypatch):
+    """What progress.json promises and the matrix lacks: lost rows, another header, a cut file."""
+    clean = bytes_of(run(photos, tmp_path / "clean").path)
+    out, encode = tmp_path / "f", FeatureExtractor.encode_batch
+
+    def stop(self, batch):
+        raise Killed
+
+    for damage in ("zeros", "header", "cut"):
+        monkeypatch.setattr(image_features, "_FLUSH_EVERY", 1)
+        calls = []
+
+        def twice(self, batch, calls=calls):
+            calls.append(1)
+            return encode(self, batch) if len(calls) < 3 else stop(self, batch)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(FeatureExtractor, "encode_batch", twice)
+            with pytest.raises(Killed):
+                run(photos, out)
+        partial = out / "features.npy.partial"
+        content = bytearray(partial.read_bytes())
+        if damage == "zeros":
+            content[128 + 12 * 2 : 128 + 12 * 4] = bytes(24)  # rows 2 and 3
+        elif damage == "header":
+            content[10:20] = b"[" * 10
+        partial.write_bytes(content[:150] if damage == "cut" else content)
+        run(photos, out)
+        assert bytes_of(out) == clean
+        shutil.rmtree(out)
 
 
 # --- the extractor for single photos ------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 
 from vse.errors import InputError
 from vse.feature_info import INFO, check_progress, read_info
+from vse.feature_matrix import open_matrix
 from vse.feature_store import MATRIX, NAMES, PROGRESS
 from vse.files import json_text, read_json, sha256_of, write_text
 
@@ -69,9 +70,10 @@ def open_partial(out: Path, shape: tuple[int, int, int, int], state: dict, names
     """
     path = out / PARTIAL
     if state["done"] and path.exists():
-        with contextlib.suppress(ValueError, OSError):  # damaged: begun anew
-            matrix = np.lib.format.open_memmap(path, mode="r+")
-            if matrix.shape == shape and matrix.dtype == np.float16:
+        with contextlib.suppress(InputError):  # damaged: begun anew
+            there = open_matrix(path)
+            if there.shape == shape and there.dtype == np.float16:
+                matrix = np.lib.format.open_memmap(path, mode="r+")
                 empty = _never_written(matrix[: state["done"]], range(state["done"]), names, state)
                 if empty:
                     state["done"] = empty[0]
@@ -126,8 +128,11 @@ def seal(out: Path, names: list[str], info: dict, state: dict) -> None:
         partial.unlink()
     elif partial.exists():
         os.replace(partial, out / MATRIX)
-    matrix = np.load(out / MATRIX, mmap_mode="r", allow_pickle=False)
-    empty = _never_written(matrix, kept, names, state) if len(matrix) == len(kept) else kept
+    empty = kept
+    with contextlib.suppress(InputError):  # damaged: as good as never written
+        matrix = open_matrix(out / MATRIX)
+        if matrix.ndim == 4 and len(matrix) == len(kept):
+            empty = _never_written(matrix, kept, names, state)
     if empty:
         (out / PROGRESS).unlink(missing_ok=True)
         (out / MATRIX).unlink()

@@ -157,7 +157,7 @@ def _require_same_kind(source: Features, told: dict) -> None:
                     f"{where}: {info['encoder']} with other {_WORDS[key]} than the model was trained on "
                     f"({_value(info[key])} here, {_value(told[key])} there); extract them as for the training"
                 )
-        if info.get("precision", "") != told.get("precision", info.get("precision", "")):
+        if len({info.get("precision"), told.get("precision")} - {None}) > 1:
             print(f"note: {where}: extracted in {info['precision']}, the model was trained on {told['precision']}; "
                   "scores may differ slightly", file=sys.stderr)  # fmt: skip
     shape = told.get("shape", [None, told["grid"] ** 2 if told.get("grid") else None, told.get("feature_dim")])

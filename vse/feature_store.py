@@ -56,7 +56,7 @@ class Features:
             asked = len(set(names))
             raise InputError(
                 f"{self.path or 'features'} has no row for {len(missing):,} of the {asked:,} images that are needed: "
-                f"{len(missing):,} missing, first {missing[0]}{self._hint(missing[0])}; extract these photos"
+                f"{len(missing):,} missing, first {missing[0][:200]}{self._hint(missing[0])}; extract these photos"
             )
         return rows
 
@@ -69,7 +69,7 @@ class Features:
         stem = _stem(missing)
         near = [name for name in self.names if _stem(name) == stem][:1]
         if near:
-            return f" (there is a row called {near[0]}: rename it)"
+            return f" (there is a row called {near[0][:200]}: rename it)"
         reason = self.skipped().get(missing)
         return f" (left out when the features were made: {reason})" if reason else ""
 
