@@ -32,10 +32,10 @@ class TagVocabulary:
         object.__setattr__(self, "tags", tuple(self.tags))
         if not all(isinstance(tag, str) for tag in (*self.tags, self.tag_set)):
             raise InputError(f"a tag vocabulary has texts, this one {str(self.tags)[:80]}")
-        check_tag_set(self.tag_set)
+        check_tag_set(self.tag_set[:40])
         named = self.tags[2:]
         if self.tags[:2] != (NONE, END) or list(named) != sorted(set(named) - {NONE, END}):
-            raise InputError(f"a tag vocabulary is {NONE}, {END}, then each tag once by name; this one {self.tags[:5]}")
+            raise InputError(f"a tag vocabulary is {NONE}, {END}, then each tag once by name; this one {str(self.tags[:5])[:80]}")
 
     @classmethod
     def from_tags(cls, tags: Iterable[Sequence[str]], tag_set: str) -> "TagVocabulary":
