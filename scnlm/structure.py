@@ -35,7 +35,8 @@ class TagVocabulary:
         check_tag_set(self.tag_set[:40])
         named = self.tags[2:]
         if self.tags[:2] != (NONE, END) or list(named) != sorted(set(named) - {NONE, END}):
-            raise InputError(f"a tag vocabulary is {NONE}, {END}, then each tag once by name; this one {str(self.tags[:5])[:80]}")
+            first = str(self.tags[:5])[:80]
+            raise InputError(f"a tag vocabulary is {NONE}, {END}, then each tag once by name; this one {first}")
 
     @classmethod
     def from_tags(cls, tags: Iterable[Sequence[str]], tag_set: str) -> "TagVocabulary":
@@ -53,7 +54,7 @@ class TagVocabulary:
         try:
             return [self._id_of[tag] if unseen is None else self._id_of.get(tag, unseen) for tag in tags]
         except KeyError as error:
-            known = " ".join(self.tags[2:])
+            known = " ".join(self.tags[2:])[:500]
             raise InputError(f"tag {error} is none of the {self.tag_set} tags {known}; tag with the same set") from None
 
     @cached_property
