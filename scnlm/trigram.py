@@ -13,6 +13,7 @@ import kenlm
 import numpy as np
 from jaxtyping import Float64
 
+from scnlm.arpa import checked
 from scnlm.kneser_ney import NGramModel, estimate
 from vse.errors import InputError
 
@@ -26,22 +27,16 @@ class Trigram:
     """An ARPA model in memory; log-probabilities in nats, of the words and the end of the sentence."""
 
     def __init__(self, path: str | Path, order: int | None = 3):
-        """Loads `path`. Raises InputError if it is no whole ARPA of that order (None: of any)."""
+        """Loads ARPA text, also gzipped. Raises InputError if it is no whole ARPA of that order (None: of any)."""
         path = Path(path)
-        try:
-            with open(path, "rb") as file:
-                head = file.read(1 << 16)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); expected an ARPA file") from None
-        if b"\\data\\" not in head:
-            raise InputError(f"{path}: not an ARPA file (no \\data\\ at its start); make one with: scnlm trigram")
         config = kenlm.Config()
         config.show_progress = False
         config.arpa_complain = kenlm.ARPALoadComplain.NONE
-        try:
-            self._model = kenlm.Model(os.fspath(path), config)
-        except (OSError, RuntimeError, ValueError, MemoryError) as error:
-            raise InputError(f"{path}: truncated or not an ARPA file ({_reason(error)}); write it again") from None
+        with checked(path) as text:
+            try:
+                self._model = kenlm.Model(os.fspath(text), config)
+            except (OSError, RuntimeError, ValueError, MemoryError) as error:
+                raise InputError(f"{path}: truncated or not an ARPA file ({_reason(error)}); write it again") from None
         self.order = self._model.order
         if order not in (None, self.order):
             raise InputError(f"{path}: a model of order {self.order}; expected order {order}, estimate it again")

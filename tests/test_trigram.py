@@ -1,6 +1,7 @@
 """The trigram is KenLM's own: loops from the equations, lmplz's printed ARPA, and KenLM's queries agree with it."""
 
 import contextlib
+import gzip
 import io
 import math
 import re
@@ -291,6 +292,70 @@ def test_other_files_are_refused(arpa, tmp_path):
     for path in (tmp_path / "other.arpa", tmp_path / "none.arpa", tmp_path):
         with pytest.raises(InputError, match=re.escape(str(path))):
             Trigram(path)
+
+
+BINARY = b"mmap lm http://kheafield.com/code format version 5\n\0"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        BINARY + b"\\data\\\nngram 1=3\n" + bytes(200),
+        b"\n" + BINARY + b"\\data\\\n",
+        b"a text\n\\data\\\nngram 1=3\n",
+        gzip.compress(BINARY + b"\\data\\\n"),
+    ],
+)
+def test_a_binary_model_never_reaches_kenlm(tmp_path, monkeypatch, content):
+    """Also one that has \\data\\ somewhere at its start: it would be mapped into memory and believed."""
+    monkeypatch.setattr("kenlm.Model", lambda *_: pytest.fail("KenLM was called"))
+    (tmp_path / "lm.arpa").write_bytes(content)
+    with pytest.raises(InputError, match=r"lm\.arpa: not an ARPA file") as refused:
+        Trigram(tmp_path / "lm.arpa")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        (r"ngram 2=\d+", "ngram 2=99999999999"),
+        (r"ngram 2=\d+", "ngram 2=1"),
+        (r"ngram 2=\d+", "ngram 2=-1"),
+        (r"ngram 2=", "ngram 4="),
+        (r"\\2-grams:\n[-.e\d]+", r"\\2-grams:\nnan"),
+        (r"\\2-grams:\n[-.e\d]+", r"\\2-grams:\ninf"),
+        (r"\\1-grams:\n[-.e\d]+", r"\\1-grams:\n-" + "9" * 5000),
+        (r"\\3-grams:\n([-.e\d]+)\t\S+ ", r"\\3-grams:\n\1\t"),
+        (r"\\3-grams:", r"\\2-grams:"),
+        (r"\\end\\", ""),
+    ],
+)
+def test_an_arpa_that_contradicts_itself_never_reaches_kenlm(arpa, tmp_path, monkeypatch, old, new):
+    monkeypatch.setattr("kenlm.Model", lambda *_: pytest.fail("KenLM was called"))
+    changed, count = re.subn(old, new, arpa.read_text(encoding="utf-8"), count=1)
+    assert count == 1
+    (tmp_path / "lm.arpa").write_text(changed, encoding="utf-8")
+    with pytest.raises(InputError, match=r"lm\.arpa: truncated or not an ARPA") as refused:
+        Trigram(tmp_path / "lm.arpa")
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
+
+
+def test_a_gzipped_arpa_is_read(arpa, tmp_path):
+    packed = gzip.compress(arpa.read_bytes())
+    (tmp_path / "lm.arpa.gz").write_bytes(packed)
+    assert Trigram(tmp_path / "lm.arpa.gz").score(text(8)[:20]).tolist() == Trigram(arpa).score(text(8)[:20]).tolist()
+    (tmp_path / "lm.arpa.gz").write_bytes(packed[:-20])
+    with pytest.raises(InputError, match="truncated"):
+        Trigram(tmp_path / "lm.arpa.gz")
+
+
+def test_other_writers_arpas_are_read(tmp_path):
+    """SRILM's: an empty line first, a space after numbers left out, carriage returns."""
+    lines = ["", "\\data\\", "ngram 1=4", "ngram  2=1", "", "\\1-grams:", "-99\t<s>\t-0.3", "-0.5\t</s>", "-.7\t<unk>",
+             "-1e-1\ta\t0", "", "\\2-grams:", "-0.25\t<s> a", "", "\\end\\"]  # fmt: skip
+    for end in ("\n", "\r\n"):
+        (tmp_path / "lm.arpa").write_text(end.join([*lines, ""]), newline="")
+        assert Trigram(tmp_path / "lm.arpa", order=2).log_prob(["a"]) == pytest.approx(-0.75 * math.log(10), abs=1e-4)
 
 
 # --- The command line ------------------------------------------------------------------------------------------------
