@@ -63,7 +63,7 @@ VSE = {
     "run_log": "",
     "train_config": "losses model precision settings",
     "train": "batches checkpoint datasets distributed evaluate image_features losses model run_log teacher"
-    " precision train_config vocabulary word_vectors",
+    " precision resumed train_config vocabulary word_vectors",
     "recipes": "image_encoder losses model text_encoders train_config",
     # what people do with it
     "index": "",
@@ -75,7 +75,7 @@ VSE = {
     "regularities_page": "page",
     "pca": "",
     "labels": "",
-    "pca_figure": "labels pca photos",
+    "pca_figure": "labels pca photos terminal",
     "commands_search": "checkpoint command_line distributed image_features retrieval_page search",
     "commands_regularities": "arguments command_line commands_search pca pca_figure regularities regularities_page search",
     "__init__": "checkpoint model",
