@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import rc_context
 from PIL import Image
 
 from vse.errors import InputError
@@ -191,6 +192,18 @@ def test_dots_stand_for_photos(tmp_path):
     assert green == pytest.approx(2 * pink, rel=0.1) and pink > 20  # three dots and one, and one each in the legend
     with pytest.raises(InputError, match="6 points for 5"):
         panel((), groups=("x", "y", "x"))
+
+
+def test_labels_are_labels(tmp_path, capsys):
+    """Not formulas, not secrets of the legend, not commands of a terminal; what the font lacks is said in one line."""
+    points = Projection(np.random.default_rng(4).standard_normal((6, 2)), np.array([0.5, 0.25]))
+    words, groups = ("$dog_$", "a\x1b[2J"), ("_hidden", "$y", "$y", "_hidden")
+    with rc_context({"svg.fonttype": "none"}):
+        text = draw([Panel("$\\frac$ title", points, words, groups=groups)], tmp_path / "a.svg").read_text()
+    for label in ("$dog_$", "$\\frac$ title", "_hidden", "$y", "a\ufffd[2J"):
+        assert f">{label}<" in text, label
+    draw([Panel("", points, ("\u72ac", "\u732b"), groups=groups)], tmp_path / "b.png")
+    assert capsys.readouterr().err.splitlines()[-1].endswith("the font lacks 2 characters, drawn as boxes")
 
 
 def test_names_that_no_figure_has(photos, tmp_path):

@@ -3,11 +3,14 @@
 Where photos may not be shown, dots in the colour of their group stand for them. Computes no projection: see pca.py.
 """
 
+import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,6 +21,7 @@ from vse.files import write_atomically
 from vse.labels import place
 from vse.pca import Projection
 from vse.photos import read_photo
+from vse.terminal import printable
 
 FORMATS = (".png", ".pdf", ".svg", ".jpg")
 _DPI, _SIDE, _MARGIN = 100, 720, 0.07  # pixels a panel; the points keep this part of it free at each side
@@ -48,22 +52,34 @@ class Panel:
 def draw(panels: Sequence[Panel], out: Path, colours: dict[str, str] | None = None) -> Path:
     """`out` (.png, .pdf, .svg or .jpg), written whole or not at all: the panels side by side.
 
-    `colours`: of each group's dots; they are named in a legend.
+    `colours`: of each group's dots; they are named in a legend. Every label is drawn as it is, dollar signs too.
+    Where the font lacks characters of a label they become boxes, which is said on stderr.
     """
     out = check_name(out)
+    with rc_context({"text.parse_math": False, "text.usetex": False}), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        _draw(panels, out, colours or {})
+    lacking = [str(w.message) for w in told if "Glyph" in str(w.message)]
+    if lacking:
+        print(f"note: {out}: the font lacks {len(set(lacking))} characters, drawn as boxes", file=sys.stderr)
+    for other in (w for w in told if "Glyph" not in str(w.message)):
+        warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    return out
+
+
+def _draw(panels: Sequence[Panel], out: Path, colours: dict[str, str]) -> None:
     width = _SIDE / _DPI
     figure = Figure(figsize=(width * len(panels), width + 0.45), dpi=_DPI, layout="none")
     canvas = FigureCanvasAgg(figure)
     for i, panel in enumerate(panels):
         left, top = (i + 0.05) / len(panels), 1 - 0.45 / (width + 0.45)
         axes = figure.add_axes((left, 0.06, 0.93 / len(panels), top - 0.06))
-        _draw_panel(axes, panel, colours or {}, canvas)
+        _draw_panel(axes, panel, colours, canvas)
     out.parent.mkdir(parents=True, exist_ok=True)
     # No date and no version inside: the same call gives the same file.
     metadata = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     kind = out.suffix.lower()
     write_atomically(out, lambda p: figure.savefig(p, format=kind[1:], dpi=_DPI, metadata=metadata.get(kind)))
-    return out
 
 
 def check_name(out: Path) -> Path:
@@ -84,15 +100,18 @@ def _draw_panel(axes: Axes, panel: Panel, colours: dict[str, str], canvas: Figur
     points = _to_page(panel.projection.points, page)
     halo = [withStroke(linewidth=2.5, foreground="white")]  # words are read over dots too
     style = {"ha": "center", "va": "center", "color": _WORD, "fontsize": 13, "zorder": 5, "path_effects": halo}
-    words = [axes.text(0, 0, word, **style) for word in panel.words]
+    words = [axes.text(0, 0, printable(word), **style) for word in panel.words]
     extents = [word.get_window_extent(canvas.get_renderer()) for word in words]
     word_sizes = np.array([(extent.width + 4, extent.height + 2) for extent in extents]).reshape(-1, 2)
     count = len(words)
     if panel.groups:
-        for name in dict.fromkeys(panel.groups):
+        dots, names = [], list(dict.fromkeys(panel.groups))
+        for name in names:
             x, y = points[count:][np.array([g == name for g in panel.groups])].T
-            axes.scatter(x, y, s=26, c=colours.get(name, _INK), edgecolors=_LINE, linewidths=0.6, label=name)
-        axes.legend(loc="best", fontsize=9, frameon=True)
+            dots.append(axes.scatter(x, y, s=26, c=colours.get(name, _INK), edgecolors=_LINE, linewidths=0.6))
+        legend = axes.legend(dots, [f"{i}" for i in range(len(names))], loc="best", fontsize=9, frameon=True)
+        for text, name in zip(legend.get_texts(), names, strict=True):  # as labels, those that begin with _ are hidden
+            text.set_text(printable(name))
     pictures, sizes = _fitting(panel.photos, points, word_sizes, page)
     centres = place(points[: len(sizes)], sizes, page, gap=2.0)
     for i, centre in enumerate(centres):
