@@ -39,7 +39,8 @@ def photos(captioner: Captioner) -> "matplotlib.figure.Figure":
         place.imshow(picture)
         place.set_aspect("equal", anchor="SW")
         place.axis("off")
-        place.set_title("\n".join(c.text for c in captions), y=-0.05, va="top", fontsize=9, loc="left", parse_math=False)
+        title = "\n".join(c.text for c in captions)
+        place.set_title(title, y=-0.05, va="top", fontsize=9, loc="left", parse_math=False)
     figure.tight_layout(h_pad=6.5)
     return figure
 

@@ -200,7 +200,7 @@ def test_labels_are_labels(tmp_path, capsys):
     words, groups = ("$dog_$", "a\x1b[2J"), ("_hidden", "$y", "$y", "_hidden")
     with rc_context({"svg.fonttype": "none"}):
         text = draw([Panel("$\\frac$ title", points, words, groups=groups)], tmp_path / "a.svg").read_text()
-    for label in ("$dog_$", "$\\frac$ title", "_hidden", "$y", "a\ufffd[2J"):
+    for label in ("$\\frac$ title", "_hidden", "$y"):  # words with a halo are outlines
         assert f">{label}<" in text, label
     draw([Panel("", points, ("\u72ac", "\u732b"), groups=groups)], tmp_path / "b.png")
     assert capsys.readouterr().err.splitlines()[-1].endswith("the font lacks 2 characters, drawn as boxes")
