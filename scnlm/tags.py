@@ -26,6 +26,7 @@ TAG_SETS = ("coarse", "fine")  # spaCy's pos_ (17 universal tags) and tag_ (for 
 CACHE_FOLDER = ".scnlm-tags"
 UNTAGGED = "_"  # what a model leaves untagged, as in CoNLL-U
 _VERSION = 1  # of the cache file
+_SWELLS, _LEAST = 200, 1 << 20  # how many times its size a cache may have when unpacked, and bytes that it always may
 _COMPONENTS = ["tok2vec", "transformer", "tagger", "morphologizer", "attribute_ruler"]  # all that tags depend on
 _BATCH = 64  # larger ones are no faster, and memory grows with them
 
@@ -135,7 +136,12 @@ def _others() -> str:
 def _read(file: Path, header: str) -> dict[str, tuple[str, ...]]:
     """What `_write` wrote; nothing of a file that is absent or damaged, and the latter is told."""
     try:
-        first, *lines, last = gzip.decompress(file.read_bytes()).decode("utf-8").split("\n")
+        most = _SWELLS * file.stat().st_size + _LEAST  # a small file of a stranger's may not fill the memory
+        with gzip.open(file) as packed:
+            text = packed.read(most + 1)
+        if len(text) > most:
+            raise ValueError(f"more than {_SWELLS} times as long when unpacked")
+        first, *lines, last = text.decode("utf-8").split("\n")
         rows = [line.split("\t") for line in lines]
         if first == header and not last and all(_fits(row) for row in rows):
             return {text: tuple(tags) for text, *tags in rows}
@@ -149,8 +155,9 @@ def _read(file: Path, header: str) -> dict[str, tuple[str, ...]]:
 
 
 def _fits(row: list[str]) -> bool:
-    """True for tokens and, in each of TAG_SETS, as many tags."""
-    return len(row) == 1 + len(TAG_SETS) and len({len(column.split()) for column in row}) == 1 and bool(row[0])
+    """True for tokens and, in each of TAG_SETS, as many tags, which are printable."""
+    lengths = {len(column.split()) for column in row}
+    return len(row) == 1 + len(TAG_SETS) and len(lengths) == 1 and bool(row[0]) and "".join(row[1:]).isprintable()
 
 
 def _write(file: Path, header: str, tagged: dict[str, tuple[str, ...]]) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import re
 import stat
 import threading
@@ -18,6 +19,7 @@ from vse import download as module
 from vse.datasets import read_dataset
 from vse.download import download
 from vse.errors import InputError
+from vse.files import locked
 
 
 @dataclass
@@ -221,6 +223,33 @@ def test_a_wrong_size_is_no_success(site, tmp_path):
     site.files, site.too_long = {"caption_datasets.zip": flickr30k_file()}, 7
     fails(site.url, "broke off", out=tmp_path, mirror=site.url)
     assert not (tmp_path / "dataset_flickr30k.json").exists()
+
+
+def test_two_calls_do_not_write_into_one_folder(site, tmp_path):
+    site.files = {"caption_datasets.zip": flickr30k_file()}
+    with locked(tmp_path):
+        fails(str(os.getpid()), "is writing there", out=tmp_path, mirror=site.url)
+    assert not site.asked
+    download("flickr30k-captions", tmp_path, mirror=site.url)
+    with locked(tmp_path):  # nothing is written where all is there
+        download("flickr30k-captions", tmp_path, mirror=site.url)
+
+
+def test_what_killed_calls_left_is_removed(site, tmp_path):
+    site.files = {"caption_datasets.zip": flickr30k_file()}
+    for folder in (".caption_datasets.zip.fetching", ".dataset_flickr30k.json.unpacking"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "tmpabc").write_bytes(b"x")
+    download("flickr30k-captions", tmp_path, mirror=site.url)
+    assert names_in(tmp_path) == ["dataset_flickr30k.json"]
+
+
+@pytest.mark.parametrize("content", ["[" * 5000, '{"images": ' + "9" * 5000 + "}", '{"images": NaN}', "[1]"])
+def test_a_list_that_breaks_readers_is_fetched_again(site, tmp_path, content):
+    (tmp_path / "dataset_flickr30k.json").write_text(content)
+    site.files = {"caption_datasets.zip": flickr30k_file()}
+    download("flickr30k-captions", tmp_path, mirror=site.url)
+    assert len(read_dataset(tmp_path).images) == 2
 
 
 def test_not_found(site, tmp_path):

@@ -267,6 +267,17 @@ def test_models_and_their_versions_have_their_own_files(tmp_path, monkeypatch):
     assert tag_captions(SENTENCES, cache=tmp_path / "cache") == tag_captions(SENTENCES)
 
 
+def test_a_strangers_cache_fills_no_memory_and_brings_no_escapes(tmp_path, capsys):
+    expected = tag_captions(SENTENCES, cache=tmp_path, progress=False)
+    file = only_file(tmp_path)
+    whole = gzip.decompress(file.read_bytes()).decode()
+    header = whole.split("\n", 1)[0]
+    for content in (f"{header}\n" + "a" * 30_000_000, f"{header}\ncat\t\x1b[2J\tNN\n"):
+        file.write_bytes(gzip.compress(content.encode()))
+        assert tag_captions(SENTENCES, cache=tmp_path, progress=False) == expected
+        assert "tagged anew" in capsys.readouterr().err
+
+
 def test_a_cache_that_cannot_be_written_costs_no_tags(tmp_path, capsys, monkeypatch):
     expected = tag_captions(SENTENCES, progress=False)
     (tmp_path / "file").write_text("")

@@ -5,7 +5,6 @@ the folder by hand is used. No checksum is published for these copies: the SHA-2
 counted.
 """
 
-import json
 import os
 import shutil
 import stat
@@ -13,6 +12,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from vse.dataset_formats import SPLIT_FILES, TOKEN_FILE
 from vse.errors import InputError
+from vse.files import locked, read_json
 from vse.photo_files import is_photo
 
 FLICKR30K_FORM = "https://shannon.cs.illinois.edu/DenotationGraph/"
@@ -54,11 +55,8 @@ class Archive:
 
 def _photos_problem(folder: Path) -> str:
     photos = sum(map(is_photo, os.listdir(folder))) if folder.is_dir() else 0
-    return (
-        ""
-        if photos >= FLICKR8K_PHOTOS_EXPECTED
-        else f"has {photos} photos, expected {FLICKR8K_PHOTOS_EXPECTED}"
-    )
+    expected = FLICKR8K_PHOTOS_EXPECTED
+    return "" if photos >= expected else f"has {photos} photos, expected {expected}"
 
 
 def _texts_problem(folder: Path) -> str:
@@ -70,8 +68,8 @@ def _karpathy_problem(path: Path) -> str:
     if not path.is_file():
         return f"has no {path.name}"
     try:
-        images = len(json.loads(path.read_text(encoding="utf-8"))["images"])
-    except (ValueError, KeyError, TypeError) as error:
+        images = len(read_json(path)["images"])
+    except (ValueError, KeyError, TypeError) as error:  # an InputError is a ValueError
         return f"has a {path.name} that is not whole ({type(error).__name__})"
     expected = FLICKR30K_IMAGES_EXPECTED
     return "" if images == expected else f"has {images} images in {path.name}, expected {expected}"
@@ -108,9 +106,10 @@ def download(name: str, out: Path, *, mirror: str | None = None) -> Path:
         raise InputError(f"{name}: not a data set that can be fetched; expected one of {', '.join(SOURCES)}")
     out = Path(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for archive in SOURCES[name]:
-            _fetch_and_unpack(archive, out, mirror)
+        lacking = any(archive.problem(out / archive.target) for archive in SOURCES[name])
+        with locked(out) if lacking else nullcontext():  # two calls would write into one .part
+            for archive in SOURCES[name]:
+                _fetch_and_unpack(archive, out, mirror)
     except OSError as error:  # a full disk, a folder that may not be written
         raise InputError(
             f"{out}: cannot be written ({error.strerror or error}); free it or give another"
@@ -143,14 +142,17 @@ def _fetch_and_unpack(archive: Archive, out: Path, mirror: str | None) -> None:
 def _fetch(url: str, path: Path, sha256: str | None) -> None:
     """Brings `url` to `path` through pooch, which puts the file there only when it is whole."""
     pooch.get_logger().setLevel("WARNING")  # its notice on the hash is ours to print
+    scratch = path.parent / f".{path.name}.fetching"  # pooch's temporary files outlive a call that is killed
+    shutil.rmtree(scratch, ignore_errors=True)
     try:
-        pooch.retrieve(
-            url, known_hash=sha256, fname=path.name, path=path.parent, downloader=ResumingDownloader(path)
-        )
+        pooch.retrieve(url, known_hash=sha256, fname=path.name, path=scratch, downloader=ResumingDownloader(path))
+        os.replace(scratch / path.name, path)
     except InputError:
         raise
     except ValueError as error:  # pooch: the hash is another one
         raise InputError(f"{url}: {error}; {_by_hand(path)}".replace("\n", " ")) from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _by_hand(path: Path) -> str:
