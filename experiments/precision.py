@@ -20,9 +20,8 @@ from scnlm.caption import Captioner, shipped_set
 from vse.datasets import read_dataset
 from vse.errors import InputError
 from vse.evaluate import evaluate
-from vse.feature_store import open_combined
 from vse.files import json_text, write_json
-from vse.image_features import extract_features
+from vse.image_features import extract_features, open_combined
 from vse.precision import describe_device, resolve_precision
 
 WITHOUT_UNITS = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}

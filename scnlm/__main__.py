@@ -8,15 +8,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import FlagConversionOff, Positional, arg
+from tyro.conf import Positional, arg
 
 from scnlm import __version__
 from scnlm.caption import CaptionConfig
 from scnlm.train import LMTrainConfig
-from vse.command_line import read_extra_text, run, table
+from vse.arguments import Between
+from vse.command_line import Count, Device, Seed, read_extra_text, run, table
 from vse.errors import InputError
 
 Data = Annotated[Positional[str], arg(metavar="DATA", help="Flickr8K folder, Karpathy JSON, CSV, or scenes")]
+Images = Annotated[Path | None, arg(help="where DATA's photos are, when not beside it")]
 _WORD = re.compile(r"[^ \t\r\0]+")  # as lmplz splits a line; str.split knows more kinds of space
 
 
@@ -24,10 +26,11 @@ def trigram(
     data: Annotated[Positional[str], arg(metavar="DATA", help="tokenised text, a sentence a line; or any data set")],
     /,
     out: Path,
-    order: int = 3,
-    prune: list[int] = [0],  # noqa: B006  tyro reads it, nothing changes it
+    order: Count = 3,
+    prune: Annotated[list[int], Between(0)] = [0],  # noqa: B006  tyro reads it, nothing changes it
     discount_fallback: Annotated[list[float] | None, arg(metavar="[D1 [D2 [D3+]]]")] = None,
     skip_symbols: bool = False,
+    images: Images = None,
 ) -> None:
     """Estimates a Kneser-Ney language model, as KenLM's lmplz does: of a text, or of a data set's training captions.
 
@@ -40,7 +43,7 @@ def trigram(
     """
     from scnlm.trigram import estimate
 
-    sentences, where = _read(data)
+    sentences, where = _read(data, images)
     model = estimate(sentences, order, prune, discount_fallback, skip_symbols=skip_symbols, where=where)
     model.write_arpa(out)
     rows = [["order", "n-grams", "D1", "D2", "D3+"]]
@@ -77,11 +80,12 @@ def train(
     /,
     encoder: Path,
     out: Path,
-    config: Annotated[FlagConversionOff[LMTrainConfig], arg(name="")] = LMTrainConfig(),  # noqa: B008  frozen
+    config: Annotated[LMTrainConfig, arg(name="")] = LMTrainConfig(),  # noqa: B008  frozen
     extra_text: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     resume: bool = False,
-    device: str = "auto",
+    device: Device = "auto",
+    images: Images = None,
 ) -> None:
     """Trains a language model on a data set's captions; the best epoch on dev is kept.
 
@@ -91,7 +95,6 @@ def train(
         extra_text: a data set whose captions are trained on too; photos of DATA's dev and test splits are left out of
             it by photo id.
         resume: go on with the same command after a kill.
-        device: auto, cpu, cuda or cuda:N.
     """
     from scnlm.tags import tag_cache
     from scnlm.train import train
@@ -99,7 +102,7 @@ def train(
     from vse.datasets import read_dataset
     from vse.distributed import find_device
 
-    dataset = read_dataset(data)
+    dataset = read_dataset(data, images)
     more = read_extra_text(extra_text, dataset)
     model = load(encoder, str(find_device(device)))
     nats = train(
@@ -117,10 +120,11 @@ def assemble(
     decoder: Path,
     trigram: Path,
     out: Path,
-    dev_images: int = 300,
-    config: Annotated[FlagConversionOff[CaptionConfig], arg(name="")] = CaptionConfig(),  # noqa: B008  frozen
-    seed: int = 0,
-    images: Path | None = None,
+    dev_images: Count = 300,
+    config: Annotated[CaptionConfig, arg(name="")] = CaptionConfig(),  # noqa: B008  frozen
+    seed: Seed = 0,
+    device: Device = "auto",
+    images: Images = None,
 ) -> None:
     """Makes a caption set of trained parts and tunes the weights of its score on dev by CIDEr.
 
@@ -135,12 +139,13 @@ def assemble(
     from scnlm.assemble import assemble
     from vse.checkpoint import load
     from vse.datasets import read_dataset
-    from vse.image_features import open_combined
+    from vse.distributed import find_device
+    from vse.image_features import open_combined, without_skipped
 
     opened = open_combined(features, load(encoder).feature_info)
     tuned = assemble(
-        read_dataset(data, images), opened, encoder, decoder, trigram, out,
-        images=dev_images, config=config, seed=seed,
+        without_skipped(read_dataset(data, images), opened), opened, encoder, decoder, trigram, out,
+        images=dev_images, config=config, seed=seed, device=str(find_device(device)),
     )  # fmt: skip
     values = dataclasses.asdict(tuned.weights)
     print(table([["weight", "value"], *([name, f"{value:g}"] for name, value in values.items())]))
@@ -150,16 +155,19 @@ def assemble(
 def caption(
     photos: Annotated[Positional[list[Path]], arg(metavar="[SET] PHOTO...")],
     /,
-    config: Annotated[FlagConversionOff[CaptionConfig], arg(name="")] = CaptionConfig(),  # noqa: B008  frozen
+    config: Annotated[CaptionConfig, arg(name="")] = CaptionConfig(),  # noqa: B008  frozen
     json: bool = False,
     html: Path | None = None,
     data: str | None = None,
-    seed: int = 0,
-    device: str = "cpu",
+    seed: Seed = 0,
+    device: Device = "auto",
 ) -> int:
     """Describes photos in sentences, best first; SET is a caption set (default: the one that ships).
 
-    Before each sentence stand its agreement with the other best ones, by which they are ordered, and its score.
+    PHOTO is a photo or a folder of photos.
+
+    Before each sentence stand its agreement with the other best ones and its score. The best is the one that overlaps
+    most with a sentence drawn from the best-scored, itself included.
 
     Args:
         json: one JSON object a photo, with every part of every score.
@@ -176,30 +184,22 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
 }
 
 
-def _read(data: str) -> tuple[list[list[str]], str]:
+def _read(data: str, images: Path | None = None) -> tuple[list[list[str]], str]:
     """Tokenised sentences, and what an error calls the i-th: lines of a text, or training captions of a data set."""
-    from vse.dataset_formats import TOKEN_FILE
+    from vse.caption_lists import is_caption_list
     from vse.datasets import read_dataset
     from vse.vocabulary import tokenize
 
     path = Path(data)
-    listed = path.suffix.lower() in (".json", ".csv") or path.name == TOKEN_FILE
-    if path.is_file() and not listed and not _has_caption_header(path):
+    if path.is_file() and path.suffix.lower() not in (".json", ".csv", ".tsv") and not is_caption_list(path):
         return _read_sentences(path), f"{path}, line"
-    captions = read_dataset(data).split("train").captions
+    captions = read_dataset(data, images).split("train").captions
     return [tokens for tokens in map(tokenize, captions) if tokens], f"{data}, caption"
-
-
-def _has_caption_header(path: Path) -> bool:
-    """True for a table of captions that is called .txt: its first line names the columns image and caption."""
-    with open(path, "rb") as file:
-        names = file.readline(1000).decode("utf-8-sig", "replace").split(",")
-    return {"image", "caption"} <= {name.strip(' "\r\n').lower() for name in names}
 
 
 def _read_sentences(path: Path) -> list[list[str]]:
     """The words of each line of a UTF-8 text."""
-    from vse.dataset_formats import read_text
+    from vse.caption_lists import read_text
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a text with one tokenised sentence a line")

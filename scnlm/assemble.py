@@ -56,6 +56,7 @@ def assemble(
     images: int = 300,
     config: CaptionConfig | None = None,
     seed: int = 0,
+    device: str = "cpu",
 ) -> Tuned:
     """The weights tuned on the first `images` dev images and their CIDEr, after writing the caption set `out`.
 
@@ -66,7 +67,7 @@ def assemble(
         raise InputError(f"{images} dev images: expected 1 or more to tune the weights on")
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: not empty; give another --out")
-    model, lm, dev = checkpoint.load(encoder), language_model.load(decoder), dataset.split("dev")
+    model, lm, dev = checkpoint.load(encoder, device), language_model.load(decoder, device), dataset.split("dev")
     lm.check_encoder(model.config.embed_dim, model.fingerprint)  # before minutes of embedding
     ngrams, config = Trigram(trigram), config or CaptionConfig()
     with _unfinished(out) as folder:

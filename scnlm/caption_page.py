@@ -26,10 +26,10 @@ def caption_page(out: Path, shown: Sequence[Described], title: str = "Photos, de
     """`out`, written whole or not at all: an article a photo."""
     intro = (
         "Each photo is a point of one space with sentences. A language model that was trained on text alone turns the "
-        "point into many candidates. The hundred best-scored vote, and the five that agree most with the others are "
-        "shown with their agreement, their score and its parts: the cosine of sentence and photo, that of sentence and "
-        "bag of concepts, the words that repeat, and log-probabilities in nats: the trigram's, the language model's "
-        "given the structure, the structure's own."
+        "point into many candidates. The hundred best-scored vote; the five that overlap most with a sentence drawn "
+        "from them are shown with their agreement with the others, their score and its parts: the cosine of sentence "
+        "and photo, that of sentence and bag of concepts, the words that repeat, and log-probabilities in nats: the "
+        "trigram's, the language model's given the structure, the structure's own."
     )
     return write_page(out, title, intro, [_article(one) for one in shown])
 

@@ -1,16 +1,17 @@
 """What `scnlm caption` does: photos in, five sentences each out, as text, JSON lines or a page; bad photos are named.
 
-Ranks nothing itself (see caption.py).
+A few photos are in memory at a time, and each is told as soon as it is described. Ranks nothing itself (see
+caption.py).
 """
 
 import dataclasses
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
+from tqdm import tqdm
 
 from scnlm.caption import WEIGHTS, CaptionConfig, Captioner, shipped_set
 from scnlm.caption_page import Described, caption_page
@@ -18,7 +19,13 @@ from scnlm.rerank import Candidate
 from vse.datasets import Dataset, read_dataset
 from vse.distributed import find_device
 from vse.errors import InputError
-from vse.photos import BadPhoto, read_photo
+from vse.files import json_text
+from vse.model import VSE
+from vse.photo_files import walk_photos
+from vse.photos import BadPhoto
+from vse.terminal import printable
+
+_AT_ONCE = 4  # photos that go through the CNNs together: more are no faster on a CPU, and take more memory
 
 
 def describe(
@@ -33,38 +40,73 @@ def describe(
 ) -> int:
     """The exit status, after printing the captions of the photos: 0, or 1 when one could not be read.
 
-    `words`: [SET] PHOTO..., where a first folder is the caption set. Raises InputError when no photo can be read.
+    `words`: [SET] PHOTO..., where a first folder with a weights.json is the caption set, and another folder stands for
+    the photos in it. Raises InputError when no photo can be read.
     """
-    photos = list(words)
-    folder = photos.pop(0) if photos and photos[0].is_dir() else shipped_set()
-    if not photos:
-        hint = "a folder of photos is not captioned whole" if not (folder / WEIGHTS).is_file() else "no photos"
-        raise InputError(f"{' '.join(map(str, words)) or 'nothing'}: {hint}; expected [SET] PHOTO...")
-    good, bad = [], {}
-    for photo in photos:
-        try:
-            read_photo(photo)
+    folder, photos = _set_and_photos(list(words))
+    captioner, dataset = Captioner.load(folder, str(find_device(device))), read_dataset(data) if data else None
+    if dataset and not dataset.split("train").captions:
+        raise InputError(f"{dataset.name}: no training captions, so none is the nearest; leave out --data")
+    good, points, captions = [], [], []
+    with tqdm(total=len(photos), unit="photo", disable=None if len(photos) > 1 else True, leave=False) as bar:
+        for photo, point in _encoded(captioner.encoder, photos, bar):
+            captions += captioner.captions(point[None], config, seed)
             good.append(photo)
-        except (BadPhoto, InputError) as error:
-            bad[photo] = str(error)
-    for error in bad.values():
-        print(f"scnlm: {error}; left out", file=sys.stderr)
+            points.append(point)
+            bar.clear()  # the terminal may be the same
+            print(_json(photo, captions[-1]) if as_json else _text(photo, captions[-1]), flush=True)
+            bar.update()
     if not good:
         raise InputError(f"none of the {len(photos)} photos can be read; give others")
-    captioner, dataset = Captioner.load(folder, str(find_device(device))), read_dataset(data) if data else None
-    points = captioner.encoder.encode_images(good)
-    known = _known(dataset, captioner, good, points) if dataset else [((), None)] * len(good)
-    captions = []
-    for photo, point in zip(good, points, strict=True):
-        captions += captioner.captions(point[None], config, seed)
-        print(_json(photo, captions[-1]) if as_json else _text(photo, captions[-1]), flush=True)
     if html:
+        known = _known(dataset, captioner, good, np.stack(points)) if dataset else [((), None)] * len(good)
         shown = [
             Described(photo, tuple(own), people, nearest)
             for photo, own, (people, nearest) in zip(good, captions, known, strict=True)
         ]
         print(f"page: {caption_page(html, shown)}", file=sys.stderr)
-    return int(bool(bad))
+    return int(len(good) < len(photos))
+
+
+def _set_and_photos(words: list[Path]) -> tuple[Path, list[Path]]:
+    """The caption set, and the photos, those of folders included. Raises InputError where there is none."""
+    first = words[0] if words else None
+    if given := first is not None and (first / WEIGHTS).is_file():
+        words = words[1:]
+    if not words:
+        raise InputError(f"{first if given else 'nothing'}: no photos; expected [SET] PHOTO..., or a folder of photos")
+    photos = []
+    for word in words:
+        if not word.is_dir():
+            photos.append(word)
+            continue
+        inside = walk_photos(word)
+        names = sorted([*inside.photos, *inside.unstorable])
+        if not names:
+            hint = f"not a caption set (no {WEIGHTS}; make one with `scnlm assemble`), and no photo in it"
+            raise InputError(f"{word}: {hint if word is first else 'no photo in it'}; expected [SET] PHOTO...")
+        for note in inside.notes_on_pictures():
+            print(f"note: {printable(str(word))}: {note}", file=sys.stderr)
+        photos += [word / name for name in names]
+    return first if given else shipped_set(), photos
+
+
+def _encoded(encoder: VSE, photos: Sequence[Path], bar: tqdm) -> Iterator[tuple[Path, Float32[np.ndarray, " d"]]]:
+    """Each photo that can be read, with its unit vector; the others are named on stderr."""
+    for start in range(0, len(photos), _AT_ONCE):
+        chunk = photos[start : start + _AT_ONCE]
+        try:
+            yield from zip(chunk, encoder.encode_images(chunk), strict=True)
+            continue
+        except BadPhoto:
+            pass
+        for photo in chunk:
+            try:
+                yield photo, encoder.encode_images([photo])[0]
+            except BadPhoto as error:
+                bar.clear()
+                print(f"scnlm: {printable(str(error))}; left out", file=sys.stderr)
+                bar.update()
 
 
 def _known(
@@ -72,8 +114,6 @@ def _known(
 ) -> list[tuple[tuple[str, ...], str]]:
     """For each photo (what people wrote, the nearest training sentence)."""
     train = dataset.split("train").captions
-    if not train:
-        raise InputError(f"{dataset.name}: no training captions, so none is the nearest; leave out --data")
     nearest = nearest_sentences(captioner, train, points)
     return [(_written(dataset, photo.name), train[i]) for photo, i in zip(photos, nearest, strict=True)]
 
@@ -95,7 +135,7 @@ def _written(dataset: Dataset, name: str) -> tuple[str, ...]:
 
 
 def _text(photo: Path, captions: Sequence[Candidate]) -> str:
-    return "\n".join([str(photo), *(f"  {c.agreement:5.3f}  {c.score:7.3f}  {c.text}" for c in captions)])
+    return "\n".join([printable(str(photo)), *(f"  {c.agreement:5.3f}  {c.score:7.3f}  {c.text}" for c in captions)])
 
 
 def _json(photo: Path, captions: Sequence[Candidate]) -> str:
@@ -104,4 +144,4 @@ def _json(photo: Path, captions: Sequence[Candidate]) -> str:
         row = {"caption": c.text} | dataclasses.asdict(c) | {"structure": " ".join(c.structure)}
         del row["tokens"]
         rows.append({key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()})
-    return json.dumps({"photo": str(photo), "captions": rows})
+    return json_text({"photo": str(photo), "captions": rows})

@@ -54,7 +54,7 @@ VSE = {
     "losses": "settings",
     "distributed": "",
     "batches": "datasets image_features vocabulary",
-    "model": "batches image_encoder image_features text_encoders vocabulary",
+    "model": "settings batches image_encoder image_features text_encoders vocabulary",
     "manifest": "",
     "checkpoint": "manifest model settings vocabulary",
     "evaluate": "datasets image_features metrics model",

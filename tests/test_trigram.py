@@ -303,7 +303,7 @@ BINARY = b"mmap lm http://kheafield.com/code format version 5\n\0"
         BINARY + b"\\data\\\nngram 1=3\n" + bytes(200),
         b"\n" + BINARY + b"\\data\\\n",
         b"a text\n\\data\\\nngram 1=3\n",
-        gzip.compress(BINARY + b"\\data\\\n"),
+        gzip.compress(BINARY + b"\\data\\\n", mtime=0),
     ],
 )
 def test_a_binary_model_never_reaches_kenlm(tmp_path, monkeypatch, content):

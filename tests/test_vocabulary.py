@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vse import vocabulary as vocabulary_module
 from vse.errors import InputError
 from vse.vocabulary import BOS_ID, EOS_ID, MOST_WORDS, PAD_ID, SPECIALS, UNK_ID, Vocabulary, cut_long, tokenize
 
@@ -113,6 +114,7 @@ def test_a_vocabulary_saved_by_notepad_is_read(tmp_path):
 
 
 def test_long_captions_are_cut_and_told_once(capsys):
+    vocabulary_module._say.cache_clear()  # another test of this process may have been told already
     vocabulary = Vocabulary.from_captions(["a dog"])
     endless = "a dog " * 5000
     for _ in range(2):

@@ -16,6 +16,7 @@ from vse.batches import pad
 from vse.errors import InputError
 from vse.image_encoder import ImageConfig, ImageEncoder
 from vse.image_features import FeatureExtractor
+from vse.settings import SIZE, check_settings
 from vse.text_encoders import TextConfig, make_text_encoder
 from vse.vocabulary import PAD_ID, UNK_ID, Vocabulary
 
@@ -32,8 +33,7 @@ class VSEConfig:
     init_range: float = 0.08  # weights uniform in [-init_range, init_range] (supplement); 0 = PyTorch's own
 
     def __post_init__(self):
-        if self.embed_dim < 1 or self.init_range < 0:
-            raise InputError("model.embed_dim must be 1 or more, model.init_range 0 or more")
+        check_settings(self, "model.", embed_dim=SIZE, init_range=">= 0")
 
 
 class VSE(nn.Module):
