@@ -14,7 +14,7 @@ from scnlm import __version__
 from scnlm.caption import CaptionConfig
 from scnlm.train import LMTrainConfig
 from vse.arguments import Between
-from vse.command_line import Count, Device, Seed, read_extra_text, run, table
+from vse.command_line import CNNs, Count, Device, Seed, read_extra_text, run, table
 from vse.errors import InputError
 
 Data = Annotated[Positional[str], arg(metavar="DATA", help="Flickr8K folder, Karpathy JSON, CSV, or scenes")]
@@ -159,6 +159,7 @@ def caption(
     json: bool = False,
     html: Path | None = None,
     data: str | None = None,
+    cnn: CNNs = [],  # noqa: B006  tyro reads it, nothing changes it
     seed: Seed = 0,
     device: Device = "auto",
 ) -> int:
@@ -176,7 +177,7 @@ def caption(
     """
     from scnlm.describe import describe
 
-    return describe(photos, config, as_json=json, html=html, data=data, seed=seed, device=device)
+    return describe(photos, config, as_json=json, html=html, data=data, cnns=cnn, seed=seed, device=device)
 
 
 COMMANDS: dict[str, Callable[..., int | None]] = {

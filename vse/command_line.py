@@ -22,6 +22,7 @@ from vse.files import json_text
 from vse.terminal import caught_signals, printable, safe_streams
 
 __all__ = [
+    "CNNs",
     "Count",
     "Device",
     "Run",
@@ -37,6 +38,9 @@ __all__ = [
 
 Run = Annotated[Positional[Path], arg(metavar="RUN", help="run folder that `vse train` made")]
 Device = Annotated[str, arg(help="auto (a GPU where there is one), cpu, cuda or cuda:N")]
+CNNs = Annotated[
+    list[str], arg(metavar="FILE|timm:MODEL", help="weights file or timm model that the run names and that may be used")
+]
 _ENDED = {2: "interrupted", 15: "terminated"}  # by signal
 _COMPLETION = ("--tyro-print-completion", "--tyro-write-completion")
 

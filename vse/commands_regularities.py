@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from vse.arguments import Between
-from vse.command_line import Count, Device, Run, hit_line
+from vse.command_line import CNNs, Count, Device, Run, hit_line
 from vse.commands_search import FeatureFolders, load_searcher
 
 
@@ -23,6 +23,7 @@ def arithmetic(
     html: Path | None = None,
     cache: Path | None = None,
     features: FeatureFolders = [],  # noqa: B006
+    cnn: CNNs = [],  # noqa: B006
     json: bool = False,
     device: Device = "auto",
 ) -> None:
@@ -41,7 +42,7 @@ def arithmetic(
     from vse.regularities import arithmetic as search
     from vse.regularities_page import arithmetic_page
 
-    model, stored = load_searcher(run, features, device)
+    model, stored = load_searcher(run, features, device, cnn)
     result = search(model, images, photo, minus, plus, k, rerank, cache, stored)
     if len(result.hits) < k:
         print(f"note: {images} has {len(result.hits)} other photos, fewer than the {k} asked for", file=sys.stderr)
@@ -64,6 +65,7 @@ def pca(
     method: Literal["pca", "umap"] = "pca",
     cache: Path | None = None,
     features: FeatureFolders = [],  # noqa: B006
+    cnn: CNNs = [],  # noqa: B006
     device: Device = "auto",
 ) -> None:
     """Draws words and photos of a folder in two dimensions, photos as thumbnails.
@@ -85,7 +87,7 @@ def pca(
 
     check_name(out)
     asked = split_words(words)
-    model, stored = load_searcher(run, features, device)
+    model, stored = load_searcher(run, features, device, cnn)
     points = embed_words(model, asked)
     index, _, _ = photo_index(model, images, cache, stored)
     chosen = nearest_in_turns(points, index.vectors, photos)

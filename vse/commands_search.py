@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from vse.command_line import Count, Device, Run, hit_line
+from vse.command_line import CNNs, Count, Device, Run, hit_line
 from vse.errors import InputError
 
 FeatureFolders = Annotated[
@@ -23,6 +23,7 @@ def search(
     features: FeatureFolders = [],  # noqa: B006  tyro reads it, nothing changes it
     k: Annotated[Count, arg(aliases=["-k"])] = 5,
     cache: Path | None = None,
+    cnn: CNNs = [],  # noqa: B006
     html: Path | None = None,
     json: bool = False,
     device: Device = "auto",
@@ -44,7 +45,7 @@ def search(
     if captions is not None and features:
         raise InputError("--features are those of --images; leave them out with --captions")
     by_photo = captions is not None or is_photo_query(query)
-    model, stored = load_searcher(run, features, device)
+    model, stored = load_searcher(run, features, device, cnn)
     if captions is not None:
         result = search_captions(model, captions, Path(query), k=k, cache=cache)
     elif by_photo:
@@ -60,11 +61,12 @@ def search(
         print(page, file=sys.stderr if json else sys.stdout)
 
 
-def load_searcher(run: Path, features: list[Path], device: str):
-    """The model of a run and the opened features, None for none; both fit each other."""
+def load_searcher(run: Path, features: list[Path], device: str, cnns: list[str]):
+    """The model of a run, which may use the CNNs given, and the opened features, None for none; both fit each other."""
     from vse.checkpoint import load
     from vse.distributed import find_device
     from vse.image_features import open_combined
 
     model = load(run, str(find_device(device)))
+    model.cnns = cnns
     return model, open_combined(features, model.feature_info) if features else None

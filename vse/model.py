@@ -16,6 +16,7 @@ from vse.batches import pad
 from vse.errors import InputError
 from vse.image_encoder import ImageConfig, ImageEncoder
 from vse.image_features import FeatureExtractor
+from vse.named_cnns import permitted
 from vse.settings import SIZE, check_settings
 from vse.text_encoders import TextConfig, make_text_encoder
 from vse.vocabulary import PAD_ID, UNK_ID, Vocabulary
@@ -55,6 +56,7 @@ class VSE(nn.Module):
         self._start_unknown()
         self._extractor: FeatureExtractor | None = None
         self.photo_precision: str | None = None  # of the CNN on photo files; None: as the features of training
+        self.cnns: Sequence[str | Path] = ()  # weights files and timm:MODELs that the user passes, see named_cnns
         self.fingerprint = ""  # set by `load`; tells caches of embeddings which weights made them
 
     @property
@@ -141,7 +143,8 @@ class VSE(nn.Module):
     def _extract(self, paths: list[Path]) -> np.ndarray:
         if self._extractor is None:
             changes = {"precision": self.photo_precision} if self.photo_precision else {}
-            self._extractor = FeatureExtractor.from_info(self.feature_info, device=str(self.device), **changes)
+            info = permitted(self.feature_info, self.cnns)
+            self._extractor = FeatureExtractor.from_info(info, device=str(self.device), **changes)
         return self._extractor.extract_files(paths)
 
 
