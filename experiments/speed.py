@@ -188,15 +188,14 @@ def captioning(images: int = 8) -> dict:
     text = captioner.encoder.text_encoder
     filters = sum(p.numel() for n, p in text.named_parameters() if p.ndim == 2 and "filters" in n)
     encoding = 2.0 * (words * filters + len(candidates) * text.out.weight.numel())
-    floor = (decoding / product_rate("float32") + encoding / product_rate(resolve_precision("auto"))) / 1e9
+    floor = (decoding + encoding) / product_rate("float32") / 1e9
     scnlm = [sys.executable, "-m", "scnlm", "caption", str(free_photos.paths()[0])]
     # The best: the first call also waits for the disk, the later ones find the files in memory.
     cold = min(_timed(lambda: subprocess.run(scnlm, check=True, capture_output=True)) for _ in range(ROUNDS))
     sentences = [list(c.tokens) for c in candidates] * 20
     scored = _timed(lambda: captioner.trigram.score(sentences))
     return {
-        **machine(resolve_precision("auto")),
-        "seconds_an_image": best, "floor_s": floor, "times_floor": best / floor, "cold_start_s": cold,
+        **machine("float32"), "seconds_an_image": best, "floor_s": floor, "times_floor": best / floor, "cold_start_s": cold,
         "trigram_sentences_per_s": len(sentences) / scored,
     }  # fmt: skip
 

@@ -157,6 +157,15 @@ def _speed(speed: dict) -> str:
     return markdown(["", "measured", "", "precision, machine"], lines)
 
 
+def _machines(compared: dict) -> str:
+    """The shipped set on the two kinds of machine: rsum, and how often the sentences agree."""
+    kinds = [[k["machine"], k["precision"], f"{k['rsum']:.1f}"] for k in compared["kinds"]]
+    shares = [f"{100 * compared[key]:.1f} %" for key in ("same_best_sentence", "same_of_five")]
+    table = markdown(["machine", "features in", "rsum, Flickr8K test"], kinds)
+    told = f"the same best sentence for {shares[0]} of {compared['photos']} test photos, {shares[1]} of the five the same"
+    return f"{table}\nBoth kinds: {told}.\n"
+
+
 # Kendall's tau printed by others (Hessel et al. 2021): experts, crowd; text in brackets is remembered.
 def _human(rows: dict[str, dict]) -> str:
     """A row a score: ours beside the printed figure of the same metric, then metrics that are printed only."""
@@ -221,6 +230,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "regularities-four": lambda: markdown(*scene_rows(result("regularities-scenes"), "four")),
     "regularities-flickr8k": lambda: markdown(*flickr_rows(result("regularities-flickr8k"))),
     "speed": lambda: _speed(result("speed")),
+    "machines": lambda: _machines(result("precision")),
 }
 
 

@@ -11,8 +11,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from scnlm import __version__
-from scnlm.caption import CaptionConfig
-from scnlm.train import LMTrainConfig
+from scnlm.configs import CaptionConfig, LMTrainConfig
 from vse.arguments import Between
 from vse.command_line import CNNs, Count, Device, Seed, read_extra_text, run, table
 from vse.errors import InputError

@@ -4,16 +4,15 @@ A caption set is a folder: `vse/` (encoder run), `scnlm/` (language model run), 
 and `weights.json`. Trains and tunes nothing (see assemble.py). Shapes: n images, d dimensions of the joint space.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
 from scnlm import language_model
-from scnlm.concepts import CONTENTS, Concepts, SentenceBank
+from scnlm.concepts import Concepts, SentenceBank
+from scnlm.configs import CaptionConfig
 from scnlm.generate import Decoder
 from scnlm.language_model import LanguageModel
 from scnlm.rerank import Candidate, Weights, measure, ranked
@@ -22,29 +21,9 @@ from vse import checkpoint, manifest
 from vse.errors import InputError
 from vse.files import read_json
 from vse.model import VSE
-from vse.settings import check_settings, config_from_dict
+from vse.settings import config_from_dict
 
 ENCODER, DECODER, TRIGRAM, CONCEPTS, WEIGHTS = "vse", "scnlm", "trigram.arpa", "concepts.safetensors", "weights.json"
-
-
-@dataclass(frozen=True)
-class CaptionConfig:
-    """How candidates are made; the supplement's, and what it leaves open chosen on Flickr8K dev."""
-
-    candidates: int = 1000  # an image (supplement)
-    # drawn from with equal chances; "words" brings nothing on dev
-    contents: tuple[Literal["image", "sentences", "words"], ...] = ("image", "sentences")
-    beam: int = 1  # width of the search for the most probable sentence; 1 = greedy (open)
-    structured: bool = True  # the most probable sentence of a structure; False: sentences drawn word by word
-    vote: float = 0.15  # temperature of the vote of the best-scored candidates, see rerank.ranked; 0 for none
-    kept: int = 5  # captions returned (supplement)
-
-    def __post_init__(self):
-        check_settings(self, candidates=">= 1", beam=">= 1", kept=">= 1", vote=">= 0")
-        if self.beam > 1 and not self.structured:
-            raise InputError(f"beam {self.beam} without structure: words are drawn one by one then; expected beam 1")
-        if not self.contents:
-            raise InputError(f"contents: none given; expected some of {', '.join(CONTENTS)}")
 
 
 class Captioner:

@@ -6,40 +6,17 @@ from u. Reads no file and knows no words. Shapes: b sentences, t positions, v wo
 f num_factors (F), d content_dim (of u), g gate_dim (the paper's G), y tag_dim, k forward tags.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vse.settings import SIZE, check_settings
+from scnlm.configs import LMConfig
 from vse.vocabulary import BOS_ID
 
 Tokens = Int[Tensor, "b t"]
 Tags = Int[Tensor, "b t"]
 Content = Float[Tensor, "b d"]
 NO_TAG = 0  # beyond the end of a sentence
-
-
-@dataclass(frozen=True)
-class LMConfig:
-    """Which model and its sizes; what the paper leaves open was chosen on Flickr8K dev."""
-
-    model: Literal["lbl", "multiplicative", "scnlm"] = "scnlm"
-    word_dim: int = 150  # K (open)
-    num_factors: int = 100  # F (section 3.3)
-    context: int = 5  # words before the predicted one, n - 1 (open)
-    gate_dim: int = 300  # G, of u_hat (open)
-    tag_context: int = 2  # k, tags after the predicted word's own (open)
-    tag_dim: int = 50  # of a tag's embedding t_i (open)
-    dropout: float = 0.0  # on r_hat (open)
-
-    def __post_init__(self):
-        check_settings(
-            self, word_dim=SIZE, num_factors=SIZE, context=SIZE, gate_dim=SIZE, tag_context="[0, 65535]",
-            tag_dim=SIZE, dropout="[0, 1)",
-        )  # fmt: skip
 
 
 class LBL(nn.Module):

@@ -6,9 +6,7 @@ killed goes on to the weights of an uninterrupted one.
 
 import dataclasses
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,49 +15,22 @@ from torch import nn
 from tqdm import tqdm
 
 from scnlm import language_model
+from scnlm.configs import LMTrainConfig
 from scnlm.data import TaggedText, TextBatch
 from scnlm.language_model import LanguageModel
-from scnlm.models import LMConfig
 from scnlm.structure import StructureBank, TagVocabulary
-from scnlm.tags import SPACY_MODEL, tag_captions
+from scnlm.tags import tag_captions
 from vse import checkpoint
 from vse.datasets import Dataset
 from vse.distributed import find_device
 from vse.errors import InputError
 from vse.files import locked, write_json
 from vse.model import VSE
-from vse.precision import Precision, autocast, describe_device
+from vse.precision import autocast, describe_device
 from vse.resumed import check_modules, check_optimizer, counters_of, precision_for
 from vse.run_log import RunLog
-from vse.settings import check_settings
-from vse.train_config import OPTIMIZER_RANGES, make_optimizer, set_learning_rate
+from vse.train_config import make_optimizer, set_learning_rate
 from vse.vocabulary import SPECIALS, Vocabulary, tokenize
-
-
-@dataclass(frozen=True)
-class LMTrainConfig:
-    """Everything that decides the weights, apart from data, encoder and seed; all open in the paper."""
-
-    lm: LMConfig = field(default_factory=LMConfig)
-    tag_set: Literal["coarse", "fine"] = "coarse"  # universal tags; "fine": Penn tags
-    spacy_model: str = SPACY_MODEL
-    min_count: int = 5  # a word enters the vocabulary when training captions have it as often
-    # u in training: "caption": its own (section 2.5), "image": the mean of its image's
-    content: Literal["caption", "image"] = "image"
-    content_noise: float = 0.7  # norm of the noise on u in training: an image is not where its caption is
-    epochs: int = 4
-    batch_size: int = 200  # captions
-    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
-    learning_rate: float = 3e-3
-    schedule: Literal["exponential", "cosine", "constant"] = "cosine"
-    decay: float = 0.85  # of "exponential"
-    warmup_steps: int = 100
-    weight_decay: float = 1e-2
-    gradient_norm: float = 2.0  # gradients are clipped to it; 0 = never
-    precision: Precision = "auto"  # of the products; "auto": bfloat16 (autocast) where it runs and pays
-
-    def __post_init__(self):
-        check_settings(self, batch_size=">= 1", **OPTIMIZER_RANGES, content_noise=">= 0", min_count=">= 1")
 
 
 def train(

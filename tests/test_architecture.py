@@ -19,7 +19,7 @@ VSE = {
     "arguments": "",
     "command_line": "arguments datasets terminal",
     # words, pixels, data on disk
-    "precision": "",
+    "precision": "configs",
     "vocabulary": "",
     "word_vectors": "",
     "caption_lists": "photo_files",
@@ -49,23 +49,24 @@ VSE = {
     "image_features": "distributed feature_extractor feature_folder feature_sources feature_store photos precision",
     # the space
     "settings": "",
-    "image_encoder": "settings",
-    "text_encoders": "settings vocabulary",
+    "configs": "settings",
+    "image_encoder": "configs",
+    "text_encoders": "configs vocabulary",
     "metrics": "",
-    "losses": "settings",
+    "losses": "configs",
     "distributed": "",
     "batches": "datasets image_features vocabulary",
-    "model": "batches image_encoder image_features named_cnns settings text_encoders vocabulary",
+    "model": "batches configs image_encoder image_features named_cnns text_encoders vocabulary",
     "manifest": "",
     "checkpoint": "manifest model settings vocabulary",
     "evaluate": "datasets image_features metrics model",
     "teacher": "batches datasets image_features model",
     "resumed": "checkpoint precision",
     "run_log": "",
-    "train_config": "losses model precision settings",
+    "train_config": "configs",
     "train": "batches checkpoint datasets distributed evaluate image_features losses model run_log teacher"
     " precision resumed train_config vocabulary word_vectors",
-    "recipes": "image_encoder losses model text_encoders train_config",
+    "recipes": "configs",
     # what people do with it
     "index": "",
     "kept_index": "index terminal",
@@ -78,10 +79,11 @@ VSE = {
     "labels": "",
     "pca_figure": "labels pca photos terminal",
     "commands_search": "checkpoint command_line distributed image_features retrieval_page search",
-    "commands_regularities": "arguments command_line commands_search pca pca_figure regularities regularities_page search",
+    "commands_regularities": "arguments command_line commands_search pca pca_figure regularities regularities_page"
+    " search",
     "__init__": "checkpoint model",
-    "__main__": "__init__ checkpoint command_line commands_regularities commands_search dataset_report datasets distributed download"
-    " evaluate image_features recipes retrieval_page scenes search train train_config",
+    "__main__": "__init__ checkpoint command_line commands_regularities commands_search configs dataset_report datasets"
+    " distributed download evaluate image_features recipes retrieval_page scenes search train",
 }
 SCNLM = {
     # the trigram
@@ -90,22 +92,23 @@ SCNLM = {
     "trigram": "arpa kneser_ney",
     # structure and the models
     "tags": "",
+    "configs": "tags",
     "structure": "tags",
-    "models": "",
+    "models": "configs",
     "data": "models structure",
     "language_model": "models structure",
-    "train": "data language_model models structure tags",
+    "train": "configs data language_model models structure tags",
     # captions
     "cider": "",
     "generate": "language_model models",
     "rerank": "trigram",
     "concepts": "",
-    "caption": "concepts generate language_model rerank trigram",
+    "caption": "concepts configs generate language_model rerank trigram",
     "assemble": "caption cider concepts language_model rerank trigram",
     "caption_page": "rerank",
     "describe": "caption caption_page rerank",
     "__init__": "",
-    "__main__": "__init__ assemble caption describe tags train trigram",
+    "__main__": "__init__ assemble caption configs describe tags train trigram",
 }
 MAY_IMPORT = {"vse": VSE, "scnlm": SCNLM}
 

@@ -67,3 +67,14 @@ def test_no_caption_holds_the_id_of_a_photo(tmp_path):
     path.write_text("1.jpg#0\tA dog .\nno tab here\n")
     with pytest.raises(InputError, match="line 2"):
         read_captions(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xef\xbb\xbf\n", b",,,\n;;\n", b"\n\t\n|", b'"",""\n', b"\x00", b"\xc2\x85\n", b'"\n"\n']
+)
+@pytest.mark.parametrize("name", ["c.csv", "c.txt", "c.token"])
+def test_files_without_a_word_are_one_line(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as refused:
+        read_dataset(tmp_path / name)
+    assert str(tmp_path / name) in str(refused.value) and "\n" not in str(refused.value)

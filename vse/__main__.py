@@ -14,7 +14,9 @@ from vse import __version__
 from vse.command_line import Count, Device, Run, Seed, is_first_process, read_extra_text, run, table
 from vse.commands_regularities import arithmetic, pca
 from vse.commands_search import search
+from vse.configs import TrainConfig
 from vse.errors import InputError
+from vse.recipes import RECIPES
 
 Data = Annotated[Positional[str], arg(metavar="DATA", help="Flickr8K folder, Karpathy JSON, CSV, photos, or scenes")]
 Images = Annotated[Path | None, arg(help="where DATA's photos are, when not beside it")]
@@ -90,9 +92,6 @@ def features(
 
 def train_command(recipe: str):
     """The subcommand `train` with a recipe's settings as the defaults of its options."""
-    from vse.recipes import RECIPES
-    from vse.train_config import TrainConfig
-
     defaults = RECIPES.get(recipe, RECIPES["paper"])()  # a wrong name is refused by its option
 
     def train(
@@ -212,23 +211,13 @@ def page(
     print(write_page(model, dataset.split(split), opened, out, queries=queries, seed=seed))
 
 
-def train() -> None:
-    """Trains an embedding; the best epoch on dev is kept."""
-
-
-COMMANDS = {f.__name__: f for f in (data, download, scenes, features, train, evaluate, search, arithmetic, pca, page)}
-
-
 def _commands(argv: Sequence[str]) -> dict[str, Callable[..., int | None]]:
-    """All subcommands; `train` with its options only where they are asked for, as their defaults take a second.
-
-    The defaults are those of the recipe that `argv` names, the last one if there are more.
-    """
-    if argv and argv[0] != "train" and not argv[0].startswith("--tyro-"):
-        return COMMANDS
+    """All subcommands; `train` with the defaults of the recipe that `argv` names, the last one if there are more."""
     words = [word for a in argv for word in (a.split("=", 1) if a.startswith("--recipe=") else [a])]
     recipes = [b for a, b in zip(words, words[1:], strict=False) if a == "--recipe"] or ["paper"]
-    return COMMANDS | {"train": train_command(recipes[-1])}
+    train = train_command(recipes[-1])
+    commands = (data, download, scenes, features, train, evaluate, search, arithmetic, pca, page)
+    return {command.__name__: command for command in commands}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

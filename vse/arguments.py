@@ -29,7 +29,7 @@ class Between:
 
     def expected(self) -> str:
         """What an error says is expected."""
-        return f"{self.least} or more" + (f", at most {self.largest}" if self.largest < _MOST - 1 else "")
+        return f"{self.least} or more" + (f", at most {self.largest}" if self.largest != _MOST - 1 else "")
 
 
 Count = Annotated[int, Between(1)]

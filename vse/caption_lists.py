@@ -45,7 +45,7 @@ def read_text(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a text file") from None
-    if not data.strip():
+    if not data.removeprefix(b"\xef\xbb\xbf").strip():
         raise InputError(f"{path}: is empty; fetch or write it again")
     try:
         return data.decode("utf-8-sig")
@@ -191,7 +191,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str], bool]]:
     A comma in a caption that was not quoted: where nothing follows the caption, the rest is its, and the third is true.
     """
     text = read_text(path)
-    header, separator = _header(next(line for line in text.split("\n") if line.strip()))
+    header, separator = _header(next((line for line in text.split("\n") if line.strip()), ""))
     # strict: a quote that is never closed would otherwise swallow the rest of the file in silence.
     quoting = csv.QUOTE_NONE if separator == "|" else csv.QUOTE_MINIMAL  # Flickr30K's table quotes nothing
     lines = io.StringIO(text, newline="")
@@ -214,6 +214,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str], bool]]:
         raise InputError(
             f'{path}, line {reader.line_num}: not a CSV file ({error}); write a quote in a "quoted" caption twice'
         ) from None
+    if first:
+        raise InputError(f"{path}: has no word; expected columns such as image,caption[,split]")
 
 
 def with_splits(found: CaptionList) -> CaptionList:

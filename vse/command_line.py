@@ -42,6 +42,12 @@ CNNs = Annotated[
     list[str], arg(metavar="FILE|timm:MODEL", help="weights file or timm model that the run names and that may be used")
 ]
 _ENDED = {2: "interrupted", 15: "terminated"}  # by signal
+_SAID = {  # of tyro and Python in words of the command line
+    r"Error parsing (--\S+): invalid literal for int\(\) with base 10: (.+)": r"\1 \2: expected a whole number",
+    r"Error parsing (--\S+): could not convert string to float: (.+)": r"\1 \2: expected a number",
+    r"Unrecognized options: ": "one argument too many: ",
+    r"\. Expected 1 values": "; expected one value",
+}
 _COMPLETION = ("--tyro-print-completion", "--tyro-write-completion")
 
 
@@ -126,7 +132,7 @@ def _with_help(name: str, check: Callable[[], list[str]]) -> list[str]:
 def _no_command(words: Sequence[str], commands: Mapping[str, object]) -> str:
     near = difflib.get_close_matches(words[0], commands, 2) if words else []
     hint = f"; perhaps you meant {' or '.join(near)}" if near else ""
-    return f"{words[0] if words else 'nothing'}: no such command{hint}; expected one of {', '.join(commands)}"
+    return f"{f'{words[0]}: no such' if words else 'no'} command{hint}; expected one of {', '.join(commands)}"
 
 
 def _named(command: Callable[..., object]) -> Callable[[], None]:
@@ -142,12 +148,16 @@ def _named(command: Callable[..., object]) -> Callable[[], None]:
 def _unboxed(box: str, name: str, words: Sequence[str]) -> str:
     """The text of an error that tyro drew in a box, without frame, rules, title and its own hints at the help."""
     lines = [line.strip("│| ") for line in box.splitlines()[1:]]
-    hints = ("For full helptext", "Argument helptext", f"in {name}", f"{name} ")
+    if "Argument helptext:" in lines:
+        lines = lines[: lines.index("Argument helptext:")]
+    hints = ("For full helptext", f"in {name}", f"{name} ")
     kept = [line for line in lines if re.search(r"\w", line) and not line.startswith(hints)]
     text = " ".join(kept).rstrip(".").replace(" Perhaps you meant:", "; perhaps you meant:")
     for word in words:  # the box broke what is longer than its lines, such as paths
         if 20 < len(word) < 5000:
             text = re.sub(r"\s*".join(map(re.escape, word)), lambda _, word=word: word, text)
+    for pattern, said in _SAID.items():
+        text = re.sub(pattern, said, text)
     return text
 
 

@@ -4,31 +4,15 @@ Features come from a frozen CNN elsewhere; nothing here reads a file.
 Shapes: b batch, r regions of a photo, f feature_dim, d embed_dim.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from vse.configs import ImageConfig
 from vse.errors import InputError
-from vse.settings import SIZE, check_settings
 
 Features = Float[Tensor, "b r f"]
 Unit = Float[Tensor, "b d"]
-
-
-@dataclass(frozen=True)
-class ImageConfig:
-    """How a feature becomes a point of the space; the defaults are the paper's x = W_I q."""
-
-    pooling: Literal["mean", "attention"] = "mean"  # of the regions; "attention": learned weights, a softmax a head
-    heads: int = 4  # of "attention": each weights the regions for its own part of the feature
-    hidden: int = 0  # units of an MLP added to W_I q; 0 = none
-    dropout: float = 0.0  # on the features
-
-    def __post_init__(self):
-        check_settings(self, "image.", heads=SIZE, hidden="[0, 65536]", dropout="[0, 1)")
 
 
 class ImageEncoder(nn.Module):

@@ -6,40 +6,16 @@ true), and such a pair is never a negative. Embeddings are unit vectors. Later o
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vse.settings import check_settings
+from vse.configs import LossConfig
 
 Embeddings = Float[Tensor, "b d"]
 SameImage = Bool[Tensor, "b b"]
 _LARGEST_LOG_SCALE = math.log(100)  # CLIP's
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Which objective and its settings; the defaults are the paper's."""
-
-    # "ranking" (section 2.2), "hardest" (VSE++, Faghri 2018), "infonce" (van den Oord 2018)
-    name: Literal["ranking", "hardest", "infonce"] = "ranking"
-    margin: float = 0.2  # a of the ranking loss, in cosine (supplement)
-    num_contrastive: int = 0  # contrastive items drawn per pair from the batch; 0 = all of them (open in the paper)
-    reduction: Literal["sum", "mean"] = "sum"  # of "ranking" over contrastive items, a factor on the learning rate
-    warmup_epochs: int = 0  # "hardest": epochs of the sum over all contrastive items first
-    temperature: float = 0.05  # starting temperature of "infonce", in cosine
-    learn_temperature: bool = True  # "infonce": the temperature is trained (CLIP, Radford 2021)
-    distill: float = 0.0  # weight of the distillation from teachers, beside 1 - distill of the objective
-    teacher_temperature: float = 0.05  # of the teachers' and the student's scores in the distillation, in cosine
-
-    def __post_init__(self):
-        check_settings(
-            self, "loss.", margin="> 0", num_contrastive=">= 0", warmup_epochs=">= 0", temperature="> 0",
-            distill="[0, 1]", teacher_temperature="> 0",
-        )  # fmt: skip
 
 
 class RankingLoss(nn.Module):

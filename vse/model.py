@@ -4,7 +4,6 @@ Reads no run folder (see checkpoint.py) and trains nothing (see train.py).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,28 +12,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vse.batches import pad
+from vse.configs import VSEConfig
 from vse.errors import InputError
-from vse.image_encoder import ImageConfig, ImageEncoder
+from vse.image_encoder import ImageEncoder
 from vse.image_features import FeatureExtractor
 from vse.named_cnns import permitted
-from vse.settings import SIZE, check_settings
-from vse.text_encoders import TextConfig, make_text_encoder
+from vse.text_encoders import make_text_encoder
 from vse.vocabulary import PAD_ID, UNK_ID, Vocabulary
 
 _MOST_WORDS = 32_768  # of a batch, padding included; bounds the memory of `encode_texts`
-
-
-@dataclass(frozen=True)
-class VSEConfig:
-    """The two encoders and their common space."""
-
-    embed_dim: int = 300  # D (section 3.1)
-    image: ImageConfig = field(default_factory=ImageConfig)
-    text: TextConfig = field(default_factory=TextConfig)
-    init_range: float = 0.08  # weights uniform in [-init_range, init_range] (supplement); 0 = PyTorch's own
-
-    def __post_init__(self):
-        check_settings(self, "model.", embed_dim=SIZE, init_range=">= 0")
 
 
 class VSE(nn.Module):

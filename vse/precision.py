@@ -14,7 +14,6 @@ from torch import nn
 
 from vse.errors import InputError
 
-Precision = Literal["auto", "float32", "bfloat16"]
 PRECISIONS = ("auto", "float32", "bfloat16")
 _SIDE = 256  # of the probe's product; where bfloat16 is emulated it takes 14 ms, else 0.1
 _ROUNDS = 20

@@ -2,11 +2,7 @@
 
 from collections.abc import Callable
 
-from vse.image_encoder import ImageConfig
-from vse.losses import LossConfig
-from vse.model import VSEConfig
-from vse.text_encoders import TextConfig
-from vse.train_config import TrainConfig
+from vse.configs import ImageConfig, LossConfig, TextConfig, TrainConfig, VSEConfig
 
 
 def paper() -> TrainConfig:

@@ -5,42 +5,18 @@ Shapes: b batch, t words, w word_dim, h hidden, d embed_dim.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from vse.settings import SIZE, check_settings
+from vse.configs import TextConfig
 from vse.vocabulary import PAD_ID, UNK_ID
 
 Tokens = Int[Tensor, "b t"]
 Lengths = Int[Tensor, " b"]
 Unit = Float[Tensor, "b d"]
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """How a sentence becomes a point of the space; the defaults are the paper's LSTM."""
-
-    # "lstm", "peephole" (the paper's cell), "gru", "conv" (windows of 1 to 3 words, Kim 2014), "bow" (sum of words)
-    encoder: Literal["lstm", "peephole", "gru", "conv", "bow"] = "lstm"
-    word_dim: int = 300  # word2vec's (section 3.1)
-    hidden: int = 300  # units a direction (section 3.1)
-    bidirectional: bool = False  # a second reader from the right
-    pooling: Literal["last", "max", "mean"] = "last"  # over time; "last": the last state (the paper)
-    forget_bias: float = 1.0  # an LSTM's forget gates start at it, so that first words reach the last state (open)
-    tune_words: bool = True  # train the word vectors (open in the paper)
-    dropout: float = 0.0  # on the word vectors and on the pooled state
-    word_dropout: float = 0.0  # chance of a word to be read as <unk>
-    length_groups: int = 1  # groups of like length a batch is read in, for speed: each pads to its own longest
-
-    def __post_init__(self):
-        check_settings(
-            self, "text.", word_dim=SIZE, hidden=SIZE, length_groups=SIZE, dropout="[0, 1)", word_dropout="[0, 1)"
-        )
 
 
 class _Words(nn.Module):

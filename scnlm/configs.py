@@ -1,0 +1,78 @@
+"""The settings of the language models, of their training and of captioning; what the paper leaves open is marked.
+
+They stand apart from what they configure, so that the command line lists and checks all options without loading torch.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from scnlm.tags import SPACY_MODEL
+from vse.configs import OPTIMIZER_RANGES, Precision
+from vse.errors import InputError
+from vse.settings import SIZE, check_settings
+
+
+@dataclass(frozen=True)
+class LMConfig:
+    """Which model and its sizes; what the paper leaves open was chosen on Flickr8K dev."""
+
+    model: Literal["lbl", "multiplicative", "scnlm"] = "scnlm"
+    word_dim: int = 150  # K (open)
+    num_factors: int = 100  # F (section 3.3)
+    context: int = 5  # words before the predicted one, n - 1 (open)
+    gate_dim: int = 300  # G, of u_hat (open)
+    tag_context: int = 2  # k, tags after the predicted word's own (open)
+    tag_dim: int = 50  # of a tag's embedding t_i (open)
+    dropout: float = 0.0  # on r_hat (open)
+
+    def __post_init__(self):
+        check_settings(
+            self, word_dim=SIZE, num_factors=SIZE, context=SIZE, gate_dim=SIZE, tag_context="[0, 65535]",
+            tag_dim=SIZE, dropout="[0, 1)",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LMTrainConfig:
+    """Everything that decides the weights, apart from data, encoder and seed; all open in the paper."""
+
+    lm: LMConfig = field(default_factory=LMConfig)
+    tag_set: Literal["coarse", "fine"] = "coarse"  # universal tags; "fine": Penn tags
+    spacy_model: str = SPACY_MODEL
+    min_count: int = 5  # a word enters the vocabulary when training captions have it as often
+    # u in training: "caption": its own (section 2.5), "image": the mean of its image's
+    content: Literal["caption", "image"] = "image"
+    content_noise: float = 0.7  # norm of the noise on u in training: an image is not where its caption is
+    epochs: int = 4
+    batch_size: int = 200  # captions
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    learning_rate: float = 3e-3
+    schedule: Literal["exponential", "cosine", "constant"] = "cosine"
+    decay: float = 0.85  # of "exponential"
+    warmup_steps: int = 100
+    weight_decay: float = 1e-2
+    gradient_norm: float = 2.0  # gradients are clipped to it; 0 = never
+    precision: Precision = "auto"  # of the products; "auto": bfloat16 (autocast) where it runs and pays
+
+    def __post_init__(self):
+        check_settings(self, batch_size=">= 1", **OPTIMIZER_RANGES, content_noise=">= 0", min_count=">= 1")
+
+
+@dataclass(frozen=True)
+class CaptionConfig:
+    """How candidates are made; the supplement's, and what it leaves open chosen on Flickr8K dev."""
+
+    candidates: int = 1000  # an image (supplement)
+    # drawn from with equal chances; "words" brings nothing on dev
+    contents: tuple[Literal["image", "sentences", "words"], ...] = ("image", "sentences")
+    beam: int = 1  # width of the search for the most probable sentence; 1 = greedy (open)
+    structured: bool = True  # the most probable sentence of a structure; False: sentences drawn word by word
+    vote: float = 0.15  # temperature of the vote of the best-scored candidates, see rerank.ranked; 0 for none
+    kept: int = 5  # captions returned (supplement)
+
+    def __post_init__(self):
+        check_settings(self, candidates=">= 1", beam=">= 1", kept=">= 1", vote=">= 0")
+        if self.beam > 1 and not self.structured:
+            raise InputError(f"beam {self.beam} without structure: words are drawn one by one then; expected beam 1")
+        if not self.contents:
+            raise InputError("contents: none given; expected some of image, sentences, words")

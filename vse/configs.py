@@ -1,0 +1,112 @@
+"""The settings of the encoder and of its training: the paper's, with its section or "open" beside them.
+
+They stand apart from what they configure, so that the command line lists and checks all options without loading torch.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vse.settings import SIZE, check_settings
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """How a feature becomes a point of the space; the defaults are the paper's x = W_I q."""
+
+    pooling: Literal["mean", "attention"] = "mean"  # of the regions; "attention": learned weights, a softmax a head
+    heads: int = 4  # of "attention": each weights the regions for its own part of the feature
+    hidden: int = 0  # units of an MLP added to W_I q; 0 = none
+    dropout: float = 0.0  # on the features
+
+    def __post_init__(self):
+        check_settings(self, "image.", heads=SIZE, hidden="[0, 65536]", dropout="[0, 1)")
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How a sentence becomes a point of the space; the defaults are the paper's LSTM."""
+
+    # "lstm", "peephole" (the paper's cell), "gru", "conv" (windows of 1 to 3 words, Kim 2014), "bow" (sum of words)
+    encoder: Literal["lstm", "peephole", "gru", "conv", "bow"] = "lstm"
+    word_dim: int = 300  # word2vec's (section 3.1)
+    hidden: int = 300  # units a direction (section 3.1)
+    bidirectional: bool = False  # a second reader from the right
+    pooling: Literal["last", "max", "mean"] = "last"  # over time; "last": the last state (the paper)
+    forget_bias: float = 1.0  # an LSTM's forget gates start at it, so that first words reach the last state (open)
+    tune_words: bool = True  # train the word vectors (open in the paper)
+    dropout: float = 0.0  # on the word vectors and on the pooled state
+    word_dropout: float = 0.0  # chance of a word to be read as <unk>
+    length_groups: int = 1  # groups of like length a batch is read in, for speed: each pads to its own longest
+
+    def __post_init__(self):
+        check_settings(
+            self, "text.", word_dim=SIZE, hidden=SIZE, length_groups=SIZE, dropout="[0, 1)", word_dropout="[0, 1)"
+        )
+
+
+@dataclass(frozen=True)
+class VSEConfig:
+    """The two encoders and their common space."""
+
+    embed_dim: int = 300  # D (section 3.1)
+    image: ImageConfig = field(default_factory=ImageConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    init_range: float = 0.08  # weights uniform in [-init_range, init_range] (supplement); 0 = PyTorch's own
+
+    def __post_init__(self):
+        check_settings(self, "model.", embed_dim=SIZE, init_range=">= 0")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which objective and its settings; the defaults are the paper's."""
+
+    # "ranking" (section 2.2), "hardest" (VSE++, Faghri 2018), "infonce" (van den Oord 2018)
+    name: Literal["ranking", "hardest", "infonce"] = "ranking"
+    margin: float = 0.2  # a of the ranking loss, in cosine (supplement)
+    num_contrastive: int = 0  # contrastive items drawn per pair from the batch; 0 = all of them (open in the paper)
+    reduction: Literal["sum", "mean"] = "sum"  # of "ranking" over contrastive items, a factor on the learning rate
+    warmup_epochs: int = 0  # "hardest": epochs of the sum over all contrastive items first
+    temperature: float = 0.05  # starting temperature of "infonce", in cosine
+    learn_temperature: bool = True  # "infonce": the temperature is trained (CLIP, Radford 2021)
+    distill: float = 0.0  # weight of the distillation from teachers, beside 1 - distill of the objective
+    teacher_temperature: float = 0.05  # of the teachers' and the student's scores in the distillation, in cosine
+
+    def __post_init__(self):
+        check_settings(
+            self, "loss.", margin="> 0", num_contrastive=">= 0", warmup_epochs=">= 0", temperature="> 0",
+            distill="[0, 1]", teacher_temperature="> 0",
+        )  # fmt: skip
+
+
+OPTIMIZER_RANGES = {
+    "epochs": ">= 1", "learning_rate": "> 0", "decay": "> 0", "warmup_steps": ">= 0", "weight_decay": ">= 0",
+    "gradient_norm": ">= 0",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides the weights, apart from data and seed; the defaults are the paper's."""
+
+    model: VSEConfig = field(default_factory=VSEConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    epochs: int = 12  # open in the paper; chosen on Flickr8K dev
+    batch_size: int = 40  # pairs (supplement: 40 on Flickr8K, 100 on Flickr30K)
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # "sgd": without momentum (supplement)
+    learning_rate: float = 1.0  # at the start (supplement)
+    schedule: Literal["exponential", "cosine", "constant"] = "exponential"  # (supplement); "cosine": to 0
+    decay: float = 0.85  # of "exponential": factor an epoch (open in the paper; chosen on Flickr8K dev)
+    warmup_steps: int = 0  # steps of linear rise to the learning rate
+    weight_decay: float = 0.0  # of "adamw"
+    gradient_norm: float = 0.5  # gradients are clipped to it, 0 = never (open in the paper; chosen on Flickr8K dev)
+    extra_pairs: int = 0  # pairs of captions of one image a step, from the extra text; 0 = none
+    average: float = 0.0  # decay of the running mean of the weights that is evaluated and kept, a step; 0 = none
+    min_count: int = 1  # a word enters the vocabulary when training captions have it as often
+    precision: Precision = "auto"  # of the encoders' products; "auto": bfloat16 (autocast) where it runs and pays
+
+    def __post_init__(self):
+        own = {"batch_size": ">= 2", "extra_pairs": ">= 0", "average": "[0, 1)", "min_count": ">= 1"}
+        check_settings(self, **OPTIMIZER_RANGES, **own)
