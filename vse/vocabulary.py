@@ -52,13 +52,14 @@ def cut_long(captions: Sequence[Sequence]) -> list[Sequence]:
     """The captions, given as words or ids, each with its first `MOST_WORDS`; how many were cut is printed once."""
     long = sum(len(words) > MOST_WORDS for words in captions)
     if long:
-        _say(f"note: captions of more than {MOST_WORDS} words: {long}, read as far as that")
+        _say(f"note: captions of more than {MOST_WORDS} words: {long}, read as far as that", sys.stderr)
     return [words[:MOST_WORDS] for words in captions]
 
 
-@functools.cache
-def _say(note: str) -> None:
-    print(note, file=sys.stderr)
+@functools.lru_cache(maxsize=8)
+def _say(note: str, stream: object) -> None:
+    """Prints a note where it was not printed before: each epoch embeds the captions of dev."""
+    print(note, file=stream)
 
 
 class Vocabulary:
