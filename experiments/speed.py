@@ -195,8 +195,8 @@ def captioning(images: int = 8) -> dict:
     sentences = [list(c.tokens) for c in candidates] * 20
     scored = _timed(lambda: captioner.trigram.score(sentences))
     return {
-        **machine("float32"), "seconds_an_image": best, "floor_s": floor, "times_floor": best / floor, "cold_start_s": cold,
-        "trigram_sentences_per_s": len(sentences) / scored,
+        **machine("float32"), "seconds_an_image": best, "floor_s": floor, "times_floor": best / floor,
+        "cold_start_s": cold, "trigram_sentences_per_s": len(sentences) / scored,
     }  # fmt: skip
 
 

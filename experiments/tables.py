@@ -162,8 +162,8 @@ def _machines(compared: dict) -> str:
     kinds = [[k["machine"], k["precision"], f"{k['rsum']:.1f}"] for k in compared["kinds"]]
     shares = [f"{100 * compared[key]:.1f} %" for key in ("same_best_sentence", "same_of_five")]
     table = markdown(["machine", "features in", "rsum, Flickr8K test"], kinds)
-    told = f"the same best sentence for {shares[0]} of {compared['photos']} test photos, {shares[1]} of the five the same"
-    return f"{table}\nBoth kinds: {told}.\n"
+    told = f"the same best sentence for {shares[0]} of {compared['photos']} test photos"
+    return f"{table}\nBoth kinds: {told}, {shares[1]} of the five the same.\n"
 
 
 # Kendall's tau printed by others (Hessel et al. 2021): experts, crowd; text in brackets is remembered.

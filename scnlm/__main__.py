@@ -1,20 +1,25 @@
 """The command line `scnlm`: each subcommand calls one function of the package; a user's mistake is one line."""
 
-import dataclasses
-import math
-import re
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated
 
-from tyro.conf import Positional, arg
+try:
+    import dataclasses
+    import math
+    import re
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from typing import Annotated
 
-from scnlm import __version__
-from scnlm.configs import CaptionConfig, LMTrainConfig
-from vse.arguments import Between
-from vse.command_line import CNNs, Count, Device, Seed, read_extra_text, run, table
-from vse.errors import InputError
+    from tyro.conf import Positional, arg
+
+    from scnlm import __version__
+    from scnlm.configs import CaptionConfig, LMTrainConfig
+    from vse.arguments import Between
+    from vse.command_line import CNNs, Count, Device, Seed, read_extra_text, run, table
+    from vse.errors import InputError
+except KeyboardInterrupt:  # the program is only starting: nobody wants to see where
+    print("scnlm: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 Data = Annotated[Positional[str], arg(metavar="DATA", help="Flickr8K folder, Karpathy JSON, CSV, or scenes")]
 Images = Annotated[Path | None, arg(help="where DATA's photos are, when not beside it")]

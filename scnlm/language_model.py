@@ -13,7 +13,7 @@ import torch
 from scnlm.models import LBL, LMConfig, make_model
 from scnlm.structure import StructureBank, TagVocabulary
 from vse import manifest
-from vse.checkpoint import CONFIG, WEIGHTS, WORDS, is_size, load_weights, save_weights
+from vse.checkpoint import CONFIG, WEIGHTS, WORDS, is_size, load_weights, outline, save_weights
 from vse.errors import InputError
 from vse.files import read_json, write_atomically, write_json
 from vse.settings import config_from_dict
@@ -113,7 +113,7 @@ def _make(run: Path, config: dict) -> LanguageModel:
     named = config_from_dict(TagVocabulary, {"tags": tags["names"], "tag_set": tags["tag_set"]}, f"{where}, tags")
     words, bank = Vocabulary.load(run / WORDS), StructureBank.load(run / STRUCTURES, named.tag_set)
     sizes = config_from_dict(LMConfig, config["model"], f"{run / CONFIG}: model")
-    with torch.device("meta"):
+    with outline():
         return LanguageModel.make(sizes, words, bank, named, config["content_dim"], config["encoder"])
 
 

@@ -5,10 +5,13 @@ one image, a of all images, d dimensions of the joint space.
 """
 
 import dataclasses
+import importlib.util
 import math
+import runpy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -166,9 +169,10 @@ def repeats(tokens: Sequence[str]) -> int:
 @cache
 def stopwords() -> frozenset[str]:
     """spaCy's English stopwords."""
-    from spacy.lang.en.stop_words import STOP_WORDS
-
-    return frozenset(STOP_WORDS)
+    # Its file alone: all of spaCy takes half a second to import, and a list of words needs none of it.
+    spacy = importlib.util.find_spec("spacy")
+    path = Path(spacy.submodule_search_locations[0], "lang", "en", "stop_words.py")
+    return frozenset(runpy.run_path(str(path))["STOP_WORDS"])
 
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Weights))

@@ -189,7 +189,11 @@ def test_the_speed_table_has_every_measurement():
                        "trigram_sentences_per_s": 450303.3},
         "language_model": {"captions_per_s": 2565.8, "times_floor": 4.38},
     }  # fmt: skip
+    parts = [*speed["training"], *speed["ranking"], *map(speed.get, ("features", "captioning", "language_model"))]
+    for part in parts:
+        part |= {"machine": "AMD EPYC (AVX2), 2 threads", "precision": "float32"}
     table = tables._speed(speed)
+    assert table.count("float32, AMD EPYC (AVX2), 2 threads") == 7
     for shown in ("1,234", "2.0 x a GRU loop", "4.0 x its floor", "22.9", "89 %", "25,000 x 125,000", "75.64", "52 MB",
                   "0.36", "4.7 x the floor", "6.3", "450,303", "2,566", "4.4 x the floor"):  # fmt: skip
         assert shown in table, shown

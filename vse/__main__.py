@@ -4,19 +4,24 @@ The options of `train` are made from the dataclasses of its config; the recipe g
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+try:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from typing import Annotated, Literal
 
-from vse import __version__
-from vse.command_line import Count, Device, Run, Seed, is_first_process, read_extra_text, run, table
-from vse.commands_regularities import arithmetic, pca
-from vse.commands_search import search
-from vse.configs import TrainConfig
-from vse.errors import InputError
-from vse.recipes import RECIPES
+    from tyro.conf import Positional, arg
+
+    from vse import __version__
+    from vse.command_line import Count, Device, Run, Seed, is_first_process, read_extra_text, run, table
+    from vse.commands_regularities import arithmetic, pca
+    from vse.commands_search import search
+    from vse.configs import TrainConfig
+    from vse.errors import InputError
+    from vse.recipes import RECIPES
+except KeyboardInterrupt:  # the program is only starting: nobody wants to see where
+    print("vse: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 Data = Annotated[Positional[str], arg(metavar="DATA", help="Flickr8K folder, Karpathy JSON, CSV, photos, or scenes")]
 Images = Annotated[Path | None, arg(help="where DATA's photos are, when not beside it")]
@@ -223,7 +228,7 @@ def _commands(argv: Sequence[str]) -> dict[str, Callable[..., int | None]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0, 1 for a user's mistake (said in one line), 130 when interrupted."""
     argv = sys.argv[1:] if argv is None else argv
-    return run("vse", _commands(argv), argv, __version__)
+    return run("vse", lambda: _commands(argv), argv, __version__)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ def _parameters(command: Callable[..., object]) -> list[tuple[str, Any, list]]:
     """Name, type and annotations of each parameter that is an option."""
     hints = get_type_hints(command, include_extras=True)
     parameters = inspect.signature(command).parameters.values()
-    return [(p.name, *_unwrapped(hints[p.name])) for p in parameters if p.kind is not p.POSITIONAL_ONLY]
+    named = [p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY and p.name in hints]
+    return [(name, *_unwrapped(hints[name])) for name in named]
 
 
 def _unwrapped(kind: Any) -> tuple[Any, list]:

@@ -4,16 +4,18 @@
 needed to go on bit for bit. Nothing is ever unpickled. Knows nothing of training itself.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch.overrides import TorchFunctionMode
 
 from vse import manifest
 from vse.errors import InputError
@@ -47,6 +49,22 @@ def save_weights(out: Path, model: torch.nn.Module) -> None:
     """Writes model.safetensors atomically."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     write_atomically(out / WEIGHTS, lambda path: save_file(weights, path))
+
+
+class _WithoutStart(TorchFunctionMode):
+    """Leaves out the functions of torch.nn.init: on "meta" they import half a second of compiler to do nothing."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def outline() -> Iterator[None]:
+    """A context in which modules have shapes but no memory, whatever sizes a config asks for."""
+    with torch.device("meta"), _WithoutStart():
+        yield
 
 
 def load_weights(run: Path, model: torch.nn.Module) -> None:
@@ -118,7 +136,7 @@ def load(run: str | Path, device: str = "cpu") -> VSE:
         raise InputError(f"{run / CONFIG}: feature_dim must be a number, feature_info an object; restore the file")
     model_config = config_from_dict(VSEConfig, config["model"], f"{run / CONFIG}: model")
     words = Vocabulary.load(run / WORDS)
-    with torch.device("meta"):
+    with outline():
         model = VSE(model_config, words, config["feature_dim"], config["feature_info"])
     load_weights(run, model)
     model.fingerprint = manifest.check(run, _PARTS)[WEIGHTS][:16]

@@ -43,15 +43,18 @@ CNNs = Annotated[
 ]
 _ENDED = {2: "interrupted", 15: "terminated"}  # by signal
 _SAID = {  # of tyro and Python in words of the command line
-    r"Error parsing (--\S+): invalid literal for int\(\) with base 10: (.+)": r"\1 \2: expected a whole number",
-    r"Error parsing (--\S+): could not convert string to float: (.+)": r"\1 \2: expected a number",
+    r"Error parsing (?:-\w/)?(--\S+): invalid literal for int\(\) with base 10: (.+)": r"\1 \2: expected an integer",
+    r"Error parsing (?:-\w/)?(--\S+): could not convert string to float: (.+)": r"\1 \2: expected a number",
     r"Unrecognized options: ": "one argument too many: ",
     r"\. Expected 1 values": "; expected one value",
 }
 _COMPLETION = ("--tyro-print-completion", "--tyro-write-completion")
 
 
-def run(program: str, commands: Mapping[str, Callable[..., int | None]], argv: Sequence[str], version: str) -> int:
+Commands = Mapping[str, Callable[..., int | None]]
+
+
+def run(program: str, commands: Commands | Callable[[], Commands], argv: Sequence[str], version: str) -> int:
     """The exit status of a call: the command's own, 1 for a user's mistake (said in one line), 130 if interrupted.
 
     143 if terminated, 141 if nobody reads the output any more.
@@ -61,7 +64,7 @@ def run(program: str, commands: Mapping[str, Callable[..., int | None]], argv: S
             if list(argv) == ["--version"]:
                 print(f"{program} {version}")
                 return 0
-            return parse(program, commands, argv)() or 0
+            return parse(program, commands() if callable(commands) else commands, argv)() or 0
         except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
@@ -91,9 +94,7 @@ def _mistake(error: BaseException) -> str:
     return f"{where}: {error.strerror or error}; check the path, the permissions and the free space"
 
 
-def parse(
-    program: str, commands: Mapping[str, Callable[..., int | None]], argv: Sequence[str]
-) -> Callable[[], int | None]:
+def parse(program: str, commands: Commands, argv: Sequence[str]) -> Callable[[], int | None]:
     """The call that the arguments ask for. Raises InputError for arguments that do not fit."""
     words, said = list(argv), io.StringIO()
     if words and words[0] in commands:

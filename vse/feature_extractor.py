@@ -112,7 +112,7 @@ class FeatureExtractor:
         n, crops = pixels.shape[:2]
         x = torch.from_numpy(pixels).flatten(0, 1).to(self.device)
         self._compiled = self._compiled or self._compile(x[:1])
-        y = self._compiled(x)
+        y = self._run(x)
         y = y.view(n, crops, *y.shape[1:])  # (n, c, r, d)
         return torch.stack([y[:, own].mean(1) for own in self._view_slices], 1).cpu().numpy()
 
@@ -147,6 +147,16 @@ class FeatureExtractor:
         empty = np.empty((0, len(self._view_slices), self._cnn.grid**2, self.feature_dim), np.float32)
         return np.concatenate([empty, *parts])
 
+    def _run(self, x: torch.Tensor) -> torch.Tensor:
+        try:
+            y = self._compiled(x)
+        except RuntimeError:
+            y = x[:0]
+        if len(y) != len(x):  # the number of photos became part of the trace: nothing is traced then
+            self._compiled = self._eager
+            y = self._eager(x)
+        return y
+
     def _eager(self, x: torch.Tensor) -> torch.Tensor:
         with self._autocast():
             return self._cnn(x)
@@ -163,10 +173,7 @@ class FeatureExtractor:
             try:
                 with self._autocast():
                     traced = torch.jit.trace(self._cnn, x.repeat(2, 1, 1, 1), check_trace=False)
-                fast = torch.jit.freeze(traced)
-                if any(len(fast(x.repeat(n, 1, 1, 1))) != n for n in (1, 3)):  # a size became part of the trace
-                    return self._eager
-                return fast
+                return torch.jit.freeze(traced)
             except Exception:  # what a tracer cannot follow is no error of the user's: only slower
                 return self._eager
 
