@@ -30,7 +30,7 @@ from vse.precision import autocast, describe_device
 from vse.resumed import check_modules, check_optimizer, counters_of, precision_for
 from vse.run_log import RunLog
 from vse.train_config import make_optimizer, set_learning_rate
-from vse.vocabulary import SPECIALS, Vocabulary, tokenize
+from vse.vocabulary import SPECIALS, Vocabulary, cut_long, tokenize
 
 
 def train(
@@ -88,7 +88,7 @@ class _Training:
         if extra_text:
             captions[0] = captions[0] + extra_text.captions
             owners[0] = np.concatenate([owners[0], extra_text.image_of_caption + len(train_split.images)])
-        sentences = [[tokenize(caption) for caption in split] for split in captions]
+        sentences = [cut_long([tokenize(caption) for caption in split]) for split in captions]
         tags = [tag_captions(s, config.tag_set, config.spacy_model, tag_cache) for s in sentences]
         vocabulary = Vocabulary.from_captions(train_split.captions, config.min_count)
         tag_vocabulary = TagVocabulary.from_tags(tags[0][:own], config.tag_set)

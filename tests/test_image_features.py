@@ -408,6 +408,28 @@ def test_the_extractor_of_an_info_repeats_the_stored_rows(photos, tmp_path):
         FeatureExtractor.from_info({})
 
 
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.bfloat16)])
+def test_a_photos_features_do_not_depend_on_which_others_come_with_it(photos, precision):
+    """A batch that is not full runs the same network as a full one."""
+    extractor = FeatureExtractor("efficientnet-lite0", precision=precision, grid=2, batch_size=8)
+    pixels = np.stack([extractor.read(path) for path in photos[0]])
+    together = extractor.encode_pixels(pixels[:8])
+    for start, end in ((0, 1), (2, 5), (0, 8)):
+        assert np.allclose(extractor.encode_pixels(pixels[start:end]), together[start:end], rtol=1e-5, atol=1e-5)
+
+
+def test_a_trace_that_has_kept_the_number_of_photos_is_not_used(photos, monkeypatch):
+    class Fixed(SmallNet):
+        def vector(self, x):
+            return torch.cat([super(Fixed, self).vector(x[i : i + 1]) for i in range(int(x.shape[0]))])
+
+    extractor = FeatureExtractor("efficientnet-lite0", precision="float32")
+    extractor._cnn.net = Fixed().eval()
+    found = extractor.encode_pixels(np.stack([extractor.read(path) for path in photos[0][:3]]))
+    expected = FeatureExtractor("efficientnet-lite0", precision="float32").extract_files(photos[0][:3])
+    assert found.shape == expected.shape and np.allclose(found, expected, atol=1e-5)
+
+
 def test_a_cnn_that_cannot_be_traced_runs_all_the_same(photos, tmp_path, monkeypatch):
     expected = run(photos, tmp_path / "a").array
 
