@@ -60,7 +60,12 @@ def test_a_name_in_a_list_of_answers():
 def program(script: str, *argv: str, **environment: str) -> subprocess.Popen:
     env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     command = [sys.executable, "-c", script, *argv]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+
+    def hears_ctrl_c() -> None:  # what runs in the background of a shell has been told to ignore it, and so would this
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=env, preexec_fn=hears_ctrl_c, **pipes)
 
 
 SAY = """
