@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from vse import feature_extractor, feature_store, image_features
+from vse import precision as precision_module
 from vse.cnn import CNN, Preprocessing
 from vse.errors import InputError
 from vse.files import locked
@@ -139,8 +140,7 @@ def test_the_whole_map_may_be_asked_for_by_its_size(photos, tmp_path):
 def test_another_configuration_in_the_same_folder_is_refused(photos, tmp_path):
     run(photos, tmp_path / "f")
     for change, word in [
-        ({"views": ("centre",)}, "views"), ({"precision": "bfloat16"}, "precision"), ({"grid": 3}, "grid"),
-        ({"weights": "random"}, "weights"),
+        ({"views": ("centre",)}, "views"), ({"grid": 3}, "grid"), ({"weights": "random"}, "weights"),
     ]:  # fmt: skip
         with pytest.raises(InputError, match=f"another {word}"):
             run(photos, tmp_path / "f", **change)
@@ -305,6 +305,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from vse import feature_extractor
+from vse import precision as precision_module
 from vse.image_features import extract_features
 
 torch.set_num_threads(1)
@@ -438,6 +439,21 @@ def test_a_cnn_that_cannot_be_traced_runs_all_the_same(photos, tmp_path, monkeyp
 
     monkeypatch.setattr(torch.jit, "trace", cannot)
     assert np.allclose(run(photos, tmp_path / "b").array, expected, atol=5e-3)
+
+
+@pytest.mark.bfloat16
+def test_another_precision_in_the_same_folder_is_refused(photos, tmp_path):
+    run(photos, tmp_path / "f")
+    with pytest.raises(InputError, match="another precision"):
+        run(photos, tmp_path / "f", precision="bfloat16")
+
+
+def test_without_units_float32_stands_in_for_bfloat16(photos, tmp_path, monkeypatch, capsys):
+    """Said, and what was begun in bfloat16 on another machine is gone on with."""
+    monkeypatch.setattr(precision_module, "has_bfloat16", lambda kind="cpu": False)
+    made = run(photos, tmp_path / "f", precision="bfloat16")
+    assert made.info["precision"] == "float32" and "has no units for it" in capsys.readouterr().err
+    assert run(photos, tmp_path / "f", precision="bfloat16").info == made.info
 
 
 @pytest.mark.bfloat16
