@@ -11,7 +11,7 @@ from vse.errors import InputError
 from vse.image_encoder import ImageConfig
 from vse.model import VSE, VSEConfig, _alike
 from vse.text_encoders import TextConfig
-from vse.vocabulary import PAD_ID, UNK_ID, Vocabulary
+from vse.vocabulary import PAD_ID, SPECIALS, UNK_ID, Vocabulary
 
 TEXTS = ["a red dog", "dog", "a blue house on a long road", "", "zebra", "the white boat", "a dog on a boat"]
 
@@ -186,3 +186,24 @@ def test_word_vectors_that_cannot_be_used_are_refused_in_one_line(vector):
 def test_settings_without_sense_are_refused(wrong):
     with pytest.raises(InputError, match=r"model\."):
         VSEConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("info", "shape", "says"),
+    [
+        ({"grid": 3, "views": ["full"]}, (2, 1, 12), "1 regions, the model was trained on 9"),
+        ({"grid": 1, "views": ["full"]}, (2, 2, 1, 12), "2 views, the model was trained on 1"),
+        ({"shape": [1, 3, 12]}, (2, 9, 12), "9 regions, the model was trained on 3"),
+        ({"sources": [{"grid": 3}, {"grid": 1}], "scales": [1.0, 1.0]}, (2, 4, 12), "4 regions"),
+    ],
+)
+def test_features_of_other_regions_or_more_views_are_refused(info, shape, says):
+    model = VSE(VSEConfig(embed_dim=4), Vocabulary((*SPECIALS, "dog")), 12, info)
+    with pytest.raises(InputError, match=says):
+        model.encode_images(np.ones(shape, np.float32))
+
+
+def test_fewer_views_and_features_of_nobody_knows_what_are_taken():
+    vocabulary, array = Vocabulary((*SPECIALS, "dog")), np.ones((2, 1, 9, 12), np.float32)
+    for info in ({"grid": 3, "views": ["full", "full-flip"]}, {}):
+        assert VSE(VSEConfig(embed_dim=4), vocabulary, 12, info).encode_images(array).shape == (2, 4)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vse.errors import InputError
-from vse.photo_files import is_storable
+from vse.terminal import is_storable
 
 LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".token", ".json")
 # What the columns are called: here, and in Kaggle's copy of Flickr30K.

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from vse import manifest
 from vse.errors import InputError
+from vse.feature_info import check_info
 from vse.files import LOCK, json_text, parse_json, read_json, write_atomically, write_json
 from vse.model import VSE, VSEConfig
 from vse.settings import config_from_dict
@@ -134,6 +135,7 @@ def load(run: str | Path, device: str = "cpu") -> VSE:
         raise InputError(f"{run / CONFIG}: key {missing[0]!r} is missing; restore the file or train again")
     if not is_size(config["feature_dim"]) or not isinstance(config["feature_info"], dict):
         raise InputError(f"{run / CONFIG}: feature_dim must be a number, feature_info an object; restore the file")
+    check_info(config["feature_info"], f"{run / CONFIG}: feature_info")
     model_config = config_from_dict(VSEConfig, config["model"], f"{run / CONFIG}: model")
     words = Vocabulary.load(run / WORDS)
     with outline():

@@ -20,7 +20,7 @@ from vse.cnn import load_cnn
 from vse.cnn_weights import file_digest
 from vse.distributed import find_device
 from vse.errors import InputError
-from vse.feature_store import VERSION
+from vse.feature_info import VERSION
 from vse.photos import VIEWS, BadPhoto, cut, read_photo, upright_rgb
 from vse.precision import autocast, resolve_precision
 

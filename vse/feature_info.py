@@ -91,6 +91,18 @@ def _check_fields(info: dict, where: str | Path) -> None:
         raise InputError(f"{where}: version {info['version']}, this program reads {VERSION}; update it")
 
 
+def shape_of(info: dict) -> tuple[int | None, int | None, int | None]:
+    """(V, R, D) of the features that `info` tells of, side by side where they are several; None for what it does not
+    tell."""
+    if "sources" in info:
+        axes = zip(*map(shape_of, info["sources"]), strict=True)
+        return tuple(None if None in axis else whole(axis) for axis, whole in zip(axes, (max, max, sum), strict=True))
+    if "shape" in info:
+        return tuple(info["shape"])
+    grid, views = info.get("grid"), info.get("views")
+    return len(views) if views else None, grid**2 if grid else None, info.get("feature_dim")
+
+
 def read_info(folder: Path) -> dict:
     """features.json of the folder, {} where there is none. Raises InputError for a later version or a damaged one."""
     return check_info(read_json(folder / INFO), folder / INFO) if (folder / INFO).exists() else {}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vse.errors import InputError
-from vse.feature_info import VERSION, check_info
+from vse.feature_info import VERSION, check_info, shape_of
 from vse.feature_store import Features, open_features
 from vse.side_by_side import SideBySide
 
@@ -160,7 +160,7 @@ def _require_same_kind(source: Features, told: dict) -> None:
         if len({info.get("precision"), told.get("precision")} - {None}) > 1:
             print(f"note: {where}: extracted in {info['precision']}, the model was trained on {told['precision']}; "
                   "scores may differ slightly", file=sys.stderr)  # fmt: skip
-    shape = told.get("shape", [None, told["grid"] ** 2 if told.get("grid") else None, told.get("feature_dim")])
+    shape = shape_of(told)
     for what, there, asked, option in (("regions", r, shape[1], "--grid"), ("features a region", d, shape[2], "CNN")):
         if asked is not None and asked != there:
             raise InputError(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vse.batches import pad
 from vse.configs import VSEConfig
 from vse.errors import InputError
+from vse.feature_info import shape_of
 from vse.image_encoder import ImageEncoder
 from vse.image_features import FeatureExtractor
 from vse.named_cnns import permitted
@@ -92,7 +93,8 @@ class VSE(nn.Module):
         """(N, D) float32 unit vectors of photos or of features (N, F), (N, R, F) or (N, V, R, F).
 
         Several stored views of a photo become one vector: the mean of the views' vectors, scaled to unit norm.
-        Raises InputError for another feature dimension than the model was trained on and for unreadable photos.
+        Raises InputError for another feature dimension or other regions than the model was trained on, for more views,
+        and for unreadable photos.
         """
         if isinstance(images, (str, Path)):
             raise InputError(f"encode_images({str(images)!r}): expected a list of photos; put it in one")
@@ -104,6 +106,13 @@ class VSE(nn.Module):
                 f"features have {array.shape[3]} dimensions, the model was trained on {self.feature_dim}"
                 f" ({self.feature_info.get('encoder', 'a user matrix')}): extract them with the same encoder"
             )
+        views, regions, _ = shape_of(self.feature_info)
+        for what, given, most, fits in (
+            ("regions", array.shape[2], regions, array.shape[2] == regions),
+            ("views", array.shape[1], views, array.shape[1] <= (views or 0)),
+        ):
+            if most is not None and not fits:
+                raise InputError(f"features of {given} {what}, the model was trained on {most}: extract them alike")
         self.eval()
         out = np.empty((len(array), self.config.embed_dim), np.float32)
         for start in range(0, len(array), batch_size):

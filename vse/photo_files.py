@@ -5,10 +5,11 @@ Opens no photo: `vse.photos` does, and reads exactly the formats of this list.
 
 import importlib.util
 import os
-import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from vse.terminal import is_storable
 
 # Pillow's name of a format -> the suffixes of its files. None of these starts another program (EPS would).
 _SUFFIXES = {
@@ -32,8 +33,6 @@ _OTHER_PICTURES = (
 )  # fmt: skip
 PHOTO_FORMATS = tuple(_SUFFIXES)
 PHOTO_SUFFIXES = tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
-# C0 and C1 (among them ESC), line and paragraph separators, and the signs that turn the direction of a line.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def is_photo(file: str) -> bool:
@@ -44,11 +43,6 @@ def is_photo(file: str) -> bool:
 def is_hidden(file: str) -> bool:
     """True for names that are not the user's: `.x` and the `__MACOSX` of archives made on a Mac."""
     return file.startswith(".") or file == "__MACOSX"
-
-
-def is_storable(name: str) -> bool:
-    """True for a name that survives in a list of one name a line, UTF-8, and does nothing to a terminal."""
-    return bool(name) and not _CONTROL.search(name)
 
 
 @dataclass

@@ -104,8 +104,9 @@ def describe_device(device: torch.device | str = "cpu") -> str:
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    told = torch.cpu.get_capabilities()
-    units = [name for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16") if told.get(name) is True]
-    kernels = torch.backends.cpu.get_cpu_capability()
+    told, kernels = torch.cpu.get_capabilities(), torch.backends.cpu.get_cpu_capability()
+    # The hardware's units, which kernels of AVX2 cannot use, were they only simulated.
+    units = () if kernels == "AVX2" else ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+    units = [name for name in units if told.get(name) is True]
     name = str(told.get("cpu_name") or told.get("architecture") or "CPU")
     return f"{name} ({', '.join([kernels, *units])}), {torch.get_num_threads()} threads"

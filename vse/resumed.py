@@ -16,11 +16,11 @@ from vse.precision import precision_of_run
 _OF_ADAM = {"step", "exp_avg", "exp_avg_sq"}
 
 
-def precision_for(out: Path, asked: str, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """What a run folder's training runs in on this device; see `vse.precision.precision_of_run`."""
+def precision_for(out: Path, asked: str, device: torch.device, rank: int = 0) -> Literal["float32", "bfloat16"]:
+    """What a folder's training runs in on this device, see `vse.precision.precision_of_run`; rank 0 says a change."""
     begun = read_config(out).get("precision") if (out / CONFIG).is_file() else None
     precision = precision_of_run(asked, begun, device)
-    if begun in ("float32", "bfloat16") and begun != precision:
+    if rank == 0 and begun in ("float32", "bfloat16") and begun != precision:
         print(f"{out}: begun in {begun}, goes on in {precision}, which this machine is fast in")
     return precision
 

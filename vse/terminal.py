@@ -15,16 +15,23 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-# C0, DEL and C1 (also as bytes of a name that is no text), line separators, and what turns the direction of writing.
+# C0, DEL and C1, line separators, and what turns the direction of writing.
 _LINES = "\t\n"
-_CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\udc80-\udc9f"
-_UNSEEN, _UNSEEN_OR_LINES = re.compile(f"[{_CONTROL}]"), re.compile(f"[{_LINES}{_CONTROL}]")
+_CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_SHOWN = f"{_CONTROL}\u061c\udc80-\udc9f"  # a mark of direction that words may have, and C1 as bytes of a name
+_UNSEEN, _UNSEEN_OR_LINES = re.compile(f"[{_SHOWN}]"), re.compile(f"[{_LINES}{_SHOWN}]")
+_UNSTORABLE = re.compile(f"[{_LINES}{_CONTROL}\ud800-\udfff]")
 _BAR = re.compile(r"(?:\n|\r|\x1b\[A)*")  # how a progress bar of tqdm goes to its line
 
 
 def printable(text: str) -> str:
     """`text` in one line, each control character replaced by U+FFFD, so that a terminal only shows it."""
     return _UNSEEN_OR_LINES.sub("\ufffd", text)
+
+
+def is_storable(text: str) -> bool:
+    """True for a text that survives in a list of one text a line, UTF-8, and does nothing to a terminal."""
+    return bool(text) and not _UNSTORABLE.search(text)
 
 
 class Screen:

@@ -73,7 +73,7 @@ def train(
         if rank == 0:
             held.enter_context(locked(out))
         checkpoint.claim(out, settings, resume)
-        settings["precision"] = precision_for(out, config.precision, torch_device)  # not compared
+        settings["precision"] = precision_for(out, config.precision, torch_device, rank)  # not compared
         distributed.wait(ranks)  # all have looked at the folder before the first one writes
         held.enter_context(torch.random.fork_rng(devices=[torch_device] if torch_device.type == "cuda" else []))
         training = _Training(config, dataset, features, out, seed, word_vectors, extra_text, teachers, place, settings)

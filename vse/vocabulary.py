@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vse.errors import InputError
+from vse.terminal import is_storable
 
 PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<s>", "</s>"
 SPECIALS = (PAD, UNK, BOS, EOS)
@@ -22,7 +23,6 @@ PAD_ID, UNK_ID, BOS_ID, EOS_ID = range(4)
 _TOKEN = re.compile(r"'(?:s|re|ve|ll|d|m|t)\b|[^\W_]+")
 MOST_WORDS = 100  # of a caption; one of 100,000 would pad all others to its length (the longest of Flickr30K has 78)
 # Control characters, line separators, and the signs that turn the direction of a line: no part of any word.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def tokenize(text: str) -> list[str]:
@@ -107,7 +107,7 @@ class Vocabulary:
             lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
             tokens = [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
             for number, token in enumerate(tokens, 1):
-                if token.split() != [token] or _CONTROL.search(token):
+                if token.split() != [token] or not is_storable(token):
                     raise InputError(f"line {number} is {token[:80]!r}; expected one word without control characters")
             return cls(tokens)
         except OSError as error:
