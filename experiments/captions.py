@@ -1,8 +1,8 @@
 """Captions of Flickr8K photos, measured: `python -m experiments.captions NAME...` writes rows of the caption tables.
 
 `test`: the full pipeline over seeds, and the nearest training sentence, on the 1000 test images; read once.
-`parts`: what each part brings, on dev images that the weights were not tuned on. Runs and sets that are there are used
-again; a killed call goes on.
+`parts`: what each part brings, on dev images that the weights were not tuned on. `vote`: whom a candidate's vote
+counts, on the same images, for the set that ships. Runs and sets that are there are used again; a killed call goes on.
 """
 
 import argparse
@@ -24,10 +24,10 @@ from experiments.ranking import EXPERIMENTS, commit, features_of
 from scnlm import language_model
 from scnlm.assemble import assemble, references_of
 from scnlm.caption import ENCODER as ENCODER_PART
-from scnlm.caption import TRIGRAM, WEIGHTS, CaptionConfig, Captioner
+from scnlm.caption import TRIGRAM, WEIGHTS, CaptionConfig, Captioner, shipped_set
 from scnlm.cider import Cider
 from scnlm.describe import nearest_sentences
-from scnlm.rerank import Candidate, Weights, parts, ranked, tune
+from scnlm.rerank import VOTERS, Candidate, Weights, parts, ranked, tune
 from scnlm.tags import tag_cache
 from scnlm.train import LMTrainConfig, train
 from scnlm.trigram import Trigram, estimate
@@ -148,19 +148,43 @@ def ablations(dataset: Dataset) -> None:
         row(f"candidates-{count}", f"{count} candidates", pool, None)
 
 
+def votes(dataset: Dataset) -> None:
+    """The shipped set on the held-out dev photos: by score alone, by the vote, by the vote of the others only."""
+    split, captioner = dataset.split("dev"), Captioner.load(shipped_set())
+    held = range(TUNED, TUNED + HELD_OUT)
+    own = references_of(split)
+    references = [[" ".join(t) for t in own[i]] for i in held]
+    points = captioner.encoder.encode_images([split.path(i) for i in held])  # from the files, as `scnlm caption`
+    captions: dict[str, list[str]] = {"none": [], "all": [], "others": []}
+    for point in tqdm(points, desc="captions", unit="image", disable=None):
+        (candidates,) = captioner.candidates(point[None], CaptionConfig())
+        order = ranked(candidates, captioner.weights, CaptionConfig().vote)
+        captions["none"].append(ranked(candidates, captioner.weights)[0].text)
+        captions["all"].append(order[0].text)
+        captions["others"].append(max(order[:VOTERS], key=lambda c: c.agreement).text)
+    for name, about in (
+        ("none", "by score alone"),
+        ("all", "the vote, a candidate's own share counted"),
+        ("others", "the vote of the others only"),
+    ):
+        _write(f"vote-{name}", about, "dev", [evaluate_captions(references, captions[name])], which="vote")
+
+
 def _first(candidates: list[Candidate], count: int) -> list[Candidate]:
     """Those that are among the first `count` draws."""
     return [c for c in candidates if c.draw < count]
 
 
-def _write(name: str, about: str, split: str, rows: list[dict], weights: dict | None = None) -> None:
+def _write(
+    name: str, about: str, split: str, rows: list[dict], weights: dict | None = None, which: str = "parts"
+) -> None:
     metrics = [key for key in rows[0] if key != "seed"]
     figures = {}
     for key in metrics:
         values = [row[key] for row in rows if row[key] is not None]
         sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
         figures[key] = {"mean": float(np.mean(values)), "sd": sd} if values else None
-    which = "test" if split == "test" else "parts"
+    which = "test" if split == "test" else which
     result = {
         "about": about, "command": f"python -m experiments.captions {which}", "commit": commit(), "split": split,
         "images": 1000 if split == "test" else HELD_OUT, "weights": weights, "rows": rows, "metrics": figures,
@@ -171,8 +195,8 @@ def _write(name: str, about: str, split: str, rows: list[dict], weights: dict | 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.captions", description=__doc__.splitlines()[0])
-    work = {"test": test, "parts": ablations}
-    parser.add_argument("names", nargs="+", choices=work, metavar="NAME", help="test, parts")
+    work = {"test": test, "parts": ablations, "vote": votes}
+    parser.add_argument("names", nargs="+", choices=work, metavar="NAME", help="test, parts, vote")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="only train and tune these seeds' sets")
     arguments = parser.parse_args()
     try:

@@ -1,7 +1,8 @@
 """The shipped set on two kinds of machine: `python -m experiments.precision` writes results/precision.json.
 
-The same photos, features and captions are made once in the precision that is chosen for this machine and once as on one
-without units for bfloat16 (simulated by the kernels that are allowed). What must agree: rsum, and the sentences.
+The same features and captions are made once in the precision that is chosen for this machine and once as on one without
+units for bfloat16 (simulated by the kernels that are allowed). rsum must agree, and the sentences: they do because a
+caption's CNN runs in float32 everywhere; how often they would in bfloat16 is told beside it.
 """
 
 import argparse
@@ -11,12 +12,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from experiments import RESULTS, find_data
 from experiments.ranking import EXPERIMENTS, FEATURES, commit
-from scnlm.caption import Captioner, shipped_set
+from scnlm.caption import ENCODER, Captioner, shipped_set
+from vse import checkpoint
 from vse.datasets import read_dataset
 from vse.errors import InputError
 from vse.evaluate import evaluate
@@ -25,27 +28,33 @@ from vse.image_features import extract_features, open_combined
 from vse.precision import describe_device, resolve_precision
 
 WITHOUT_UNITS = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-CAPTIONED = 200  # test photos, the first ones
+CAPTIONED = 200  # dev photos, the first ones
 
 
 def measure(captioned: int) -> dict:
-    """What this process, with the kernels that it may use, makes of the test photos."""
-    dataset = read_dataset(find_data("flickr8k")).split("test")
+    """What this process, with the kernels that it may use, makes of Flickr8K: rsum on test, captions of dev photos."""
+    flickr8k = read_dataset(find_data("flickr8k"))
+    test, dev = flickr8k.split("test"), flickr8k.split("dev")
     captioner, precision, folders = Captioner.load(shipped_set()), resolve_precision("auto"), []
     for name in EXPERIMENTS["best"].features:
         encoder, views, grid, _ = FEATURES[name]
         folders.append(Path("features") / "flickr8k-test" / f"{name}-{precision}")
-        paths = [dataset.path(i) for i in range(len(dataset.images))]
-        extract_features(paths, dataset.images, encoder, folders[-1], views=views, grid=grid)
-    model = captioner.encoder
-    features = open_combined(folders, model.feature_info)
-    row = evaluate([model], dataset, [features], bootstrap=0)
-    points = model.encode_images([dataset.path(i) for i in range(captioned)])  # from the files, as `scnlm caption`
-    captions = [
+        paths = [test.path(i) for i in range(len(test.images))]
+        extract_features(paths, test.images, encoder, folders[-1], views=views, grid=grid)
+    rsum = evaluate([captioner.encoder], test, [open_combined(folders, captioner.encoder.feature_info)], 0).rsum
+    photos = [dev.path(i) for i in range(captioned)]  # from the files, as `scnlm caption`
+    captions = {"float32": _captions(captioner, captioner.encoder.encode_images(photos))}
+    if precision != "float32":
+        encoder = checkpoint.load(shipped_set() / ENCODER)  # its CNN runs as that of its features did
+        captions[precision] = _captions(captioner, encoder.encode_images(photos))
+    return {"machine": describe_device("cpu"), "precision": precision, "rsum": rsum, "captions": captions}
+
+
+def _captions(captioner: Captioner, points: np.ndarray) -> list[list[str]]:
+    return [
         [c.text for c in captioner.captions(point[None])[0]]
-        for point in tqdm(points, desc=f"captions in {precision}", unit="photo", disable=None)
+        for point in tqdm(points, desc="captions", unit="photo", disable=None)
     ]
-    return {"machine": describe_device("cpu"), "precision": precision, "rsum": row.rsum, "captions": captions}
 
 
 def compare(captioned: int) -> dict:
@@ -57,19 +66,27 @@ def compare(captioned: int) -> dict:
         command = [sys.executable, "-m", "experiments.precision", "--one", "--photos", str(captioned)]
         done = subprocess.run(command, env=os.environ | kernels, stdout=subprocess.PIPE, text=True, check=True)
         kinds.append(json.loads(done.stdout.splitlines()[-1]))
-    first, second = (kind.pop("captions") for kind in kinds)
+    with_units, without = (kind.pop("captions") for kind in kinds)
+    return {
+        "command": "python -m experiments.precision", "commit": commit(), "split": "dev", "photos": captioned,
+        "kinds": kinds, "captions": agreement(with_units["float32"], without["float32"]),
+        "captions_of_bfloat16_features": agreement(with_units["bfloat16"], without["float32"]),
+    }  # fmt: skip
+
+
+def agreement(first: list[list[str]], second: list[list[str]]) -> dict[str, float]:
+    """Shares, of two makings of the same photos' captions, each best first."""
     pairs = list(zip(first, second, strict=True))
     return {
-        "command": "python -m experiments.precision", "commit": commit(), "photos": captioned, "kinds": kinds,
         "same_best_sentence": sum(a[0] == b[0] for a, b in pairs) / len(pairs),
-        "best_sentence_among_the_five": sum(a[0] in b for a, b in pairs) / len(pairs),
-        "same_of_five": sum(len(set(a) & set(b)) for a, b in pairs) / sum(len(a) for a in first),
-    }  # fmt: skip
+        "best_sentence_among_the_others": sum(a[0] in b for a, b in pairs) / len(pairs),
+        "same_of_all": sum(len(set(a) & set(b)) for a, b in pairs) / sum(len(a) for a in first),
+    }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.precision", description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=int, default=CAPTIONED, help="test photos that are captioned")
+    parser.add_argument("--photos", type=int, default=CAPTIONED, help="dev photos that are captioned")
     parser.add_argument("--one", action="store_true", help="only this process' kind, as JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)

@@ -160,10 +160,12 @@ def _speed(speed: dict) -> str:
 def _machines(compared: dict) -> str:
     """The shipped set on the two kinds of machine: rsum, and how often the sentences agree."""
     kinds = [[k["machine"], k["precision"], f"{k['rsum']:.1f}"] for k in compared["kinds"]]
-    shares = [f"{100 * compared[key]:.1f} %" for key in ("same_best_sentence", "same_of_five")]
-    table = markdown(["machine", "features in", "rsum, Flickr8K test"], kinds)
-    told = f"the same best sentence for {shares[0]} of {compared['photos']} test photos"
-    return f"{table}\nBoth kinds: {told}, {shares[1]} of the five the same.\n"
+    lines = [
+        [about, *(f"{100 * compared[kind][key]:.1f} %" for key in ("same_best_sentence", "same_of_all"))]
+        for about, kind in (("float32, as `scnlm caption`", "captions"), ("bfloat16", "captions_of_bfloat16_features"))
+    ]
+    agreeing = markdown(["the CNN on the machine with units in", "same best sentence", "same of all five"], lines)
+    return f"{markdown(['machine', 'features in', 'rsum, Flickr8K test'], kinds)}\n{agreeing}"
 
 
 # Kendall's tau printed by others (Hessel et al. 2021): experts, crowd; text in brackets is remembered.
@@ -224,6 +226,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "parts": lambda: _captions(
         "Flickr8K dev, 200 images", (), sorted(results("captions-part-"), key=lambda r: -r["metrics"]["cider"]["mean"])
     ),
+    "votes": lambda: _captions("Flickr8K dev, 200 images, shipped set", (), results("captions-vote-")),
     "human": lambda: _human({r["name"]: r for r in results("human-")}),
     "compare": lambda: _compared(results("compare-")),
     "regularities-scenes": lambda: markdown(*scene_rows(result("regularities-scenes"), "scenes")),

@@ -410,13 +410,17 @@ def test_the_extractor_of_an_info_repeats_the_stored_rows(photos, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.bfloat16)])
-def test_a_photos_features_do_not_depend_on_which_others_come_with_it(photos, precision):
-    """A batch that is not full runs the same network as a full one."""
+def test_a_photos_features_do_not_depend_on_which_others_come_with_it(photos, precision, monkeypatch):
+    """A batch that is not full runs the same network as a full one, traced once."""
+    trace, traced = torch.jit.trace, []
+    monkeypatch.setattr(torch.jit, "trace", lambda *args, **kwargs: traced.append(1) or trace(*args, **kwargs))
     extractor = FeatureExtractor("efficientnet-lite0", precision=precision, grid=2, batch_size=8)
     pixels = np.stack([extractor.read(path) for path in photos[0]])
     together = extractor.encode_pixels(pixels[:8])
     for start, end in ((0, 1), (2, 5), (0, 8)):
         assert np.allclose(extractor.encode_pixels(pixels[start:end]), together[start:end], rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr(extractor, "_eager", None)
+    assert len(traced) == 1 and extractor.encode_pixels(pixels[:1]).shape == (1, *together.shape[1:])
 
 
 def test_a_trace_that_has_kept_the_number_of_photos_is_not_used(photos, monkeypatch):

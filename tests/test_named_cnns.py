@@ -1,7 +1,4 @@
-"""A run folder may only name CNNs that ship or that the user passes."""
-
-import json
-import shutil
+"""vse.named_cnns: a run folder of a stranger has no file read and nothing fetched that the user did not pass."""
 
 import pytest
 
@@ -9,62 +6,41 @@ from vse.cnn_weights import file_digest
 from vse.errors import InputError
 from vse.named_cnns import permitted
 
-pytest.register_assert_rewrite("coloured_shapes")
-from coloured_shapes import TINY, call, colour_cnn_in, refused, works  # noqa: E402
-
-pytest_plugins = ["coloured_shapes"]
-
-SHIPPED = {"encoder": "efficientnet-lite0", "weights": None, "weights_sha256": ""}
+OURS = {"encoder": "efficientnet-lite0", "weights": None}
 
 
-def test_what_ships_and_what_is_random_needs_no_word():
-    for info in ({}, {"shape": [1, 1, 3]}, SHIPPED, SHIPPED | {"weights": "random"}, {"sources": [SHIPPED, SHIPPED]}):
+@pytest.fixture
+def info(tmp_path):
+    """The feature info of a run that was trained with a user's own file of weights."""
+    (tmp_path / "mine.pth").write_bytes(b"weights")
+    weights = tmp_path / "mine.pth"
+    return {"encoder": "resnet152", "weights": str(weights), "weights_sha256": file_digest(weights)}
+
+
+def test_what_ships_and_random_weights_need_no_leave():
+    random = {"encoder": "resnet152", "weights": "random"}
+    for info in (OURS, random, {"sources": [OURS, random]}):
         assert permitted(info) == info
-    assert permitted({"encoder": "timm:resnet18", "weights": "random"})["weights"] == "random"
 
 
-@pytest.mark.parametrize("sources", [False, True])
-def test_a_file_and_a_timm_model_are_passed_by_the_user(tmp_path, sources):
-    file, moved = tmp_path / "mine.pth", tmp_path / "moved.pth"
-    file.write_bytes(b"weights")
-    digest = file_digest(shutil.copy(file, moved))
-    timm = {"encoder": "timm:resnet18", "weights": None}
-    own = SHIPPED | {"weights": str(file), "weights_sha256": digest}
-
-    def info(one):
-        return {"sources": [SHIPPED, one], "scales": [1.0, 2.0]} if sources else one
-
-    for one, says, passed in ((timm, "--cnn timm:resnet18", "timm:resnet18"), (own, "--cnn FILE", str(moved))):
-        for wrong in ((), ("timm:resnet50", str(tmp_path / "no.pth"))):
-            with pytest.raises(InputError, match=says):
-                permitted(info(one), wrong)
-        expected = one | {"weights": passed} if one is own else one
-        assert permitted(info(one), [passed]) == info(expected)
-    moved.write_bytes(b"others")
-    with pytest.raises(InputError, match=digest):
-        permitted(info(own), [moved])
+def test_a_named_file_is_not_read_though_it_is_there(info):
+    for named in (info, {"sources": [OURS, info]}):
+        with pytest.raises(InputError, match="mine.pth.*a run may not have files read.*--cnn FILE"):
+            permitted(named)
 
 
-def test_on_the_command_line(world, tmp_path):
-    """Refused before anything is opened or fetched."""
-    with pytest.MonkeyPatch.context() as patch:
-        colour_cnn_in(patch)
-        assert call("features", world.csv, "--out", tmp_path / "f").status == 0
-        works("train", world.csv, "--features", tmp_path / "f", "--out", tmp_path / "run", *TINY, "--epochs", 1)
-        config = json.loads((tmp_path / "run" / "config.json").read_text())
-        (tmp_path / "run" / "manifest.json").unlink()
-        for changes, says in (
-            ({"encoder": "timm:resnet18"}, "--cnn timm:resnet18"),
-            ({"weights": "/etc/hostname", "weights_sha256": "00"}, "--cnn FILE"),
-        ):
-            (source, *_) = config["feature_info"].get("sources", [config["feature_info"]])
-            changed = dict(config["feature_info"]) | ({"sources": [source | changes], "scales": [1.0]})
-            (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"feature_info": changed}))
-            for command in (("search", "red"), ("arithmetic", world.photos / world.names[0], "--plus", "red")):
-                name, *words = command
-                refused(name, tmp_path / "run", *words, "--images", world.photos, says=(says,))
-        (tmp_path / "run" / "config.json").write_text(
-            json.dumps(config | {"feature_info": changed | {"sources": [source | {"encoder": "timm:resnet18"}]}})
-        )
-        asked = ("search", tmp_path / "run", "red", "--images", world.photos, "--cnn", "timm:resnet18")
-        assert call(*asked).status == 0
+def test_a_passed_file_is_known_by_its_content(info, tmp_path):
+    moved, other = tmp_path / "moved.pth", tmp_path / "other.pth"
+    moved.write_bytes(b"weights")
+    other.write_bytes(b"else")
+    assert permitted(info, [other, moved]) == info | {"weights": str(moved)}
+    assert permitted({"sources": [OURS, info]}, [moved])["sources"] == [OURS, info | {"weights": str(moved)}]
+    with pytest.raises(InputError, match="a run may not have files read"):
+        permitted(info, [other, "timm:resnet18", tmp_path / "none"])
+
+
+def test_a_timm_model_is_fetched_only_when_passed():
+    info = {"encoder": "timm:resnet18", "weights": None}
+    with pytest.raises(InputError, match="--cnn timm:resnet18"):
+        permitted(info, ["timm:resnet50"])
+    assert permitted(info, ["timm:resnet18"]) == info

@@ -52,6 +52,28 @@ def test_the_probe_may_be_asked_anywhere():
         assert has_bfloat16() == inside
 
 
+class Product:
+    """A factor whose product takes `seconds` of a clock that only products move."""
+
+    clock = 0.0
+
+    def __init__(self, seconds: float, seconds_in_halves: float):
+        self.seconds, self.seconds_in_halves = seconds, seconds_in_halves
+
+    def bfloat16(self) -> "Product":
+        return Product(self.seconds_in_halves, self.seconds_in_halves)
+
+    def __matmul__(self, other):
+        Product.clock += self.seconds
+
+
+@pytest.mark.parametrize(("float32", "bfloat16", "pays"), [(2, 1, True), (16, 1, True), (1, 2, False), (1, 400, False)])
+def test_bfloat16_pays_where_its_product_is_faster(float32, bfloat16, pays, monkeypatch):
+    monkeypatch.setattr(precision.torch, "ones", lambda *shape: Product(float32, bfloat16))
+    monkeypatch.setattr(precision.time, "process_time", lambda: Product.clock)
+    assert precision._pays() is pays
+
+
 def test_the_probe_draws_nothing():
     torch.manual_seed(0)
     expected = torch.rand(1)
