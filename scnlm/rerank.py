@@ -110,7 +110,8 @@ def ranked(candidates: Sequence[Candidate], weights: Weights, vote: float = 0.0)
     `vote` > 0: the VOTERS best-scored are ordered by their `expected` overlap of n-grams with a caption drawn from the
     softmax of the scores at a temperature of `vote` standard deviations of the scores (minimum Bayes risk: Kumar and
     Byrne 2004; not in the paper). A candidate may be the one that is drawn: without that its own score would not count
-    for it (`python -m experiments.captions vote`). Its `agreement` is the same with one of the others; 0 where there is none.
+    for it, and `python -m experiments.captions vote` shows the cost. Its `agreement` is the same with one of the
+    others; 0 where there is none.
     """
     scores = score(candidates, weights)
     order = np.argsort(-scores, kind="stable")
