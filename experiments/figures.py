@@ -2,6 +2,7 @@
 results/photos.jpg, six photos with the five sentences of the shipped caption set.
 """
 
+import argparse
 import sys
 
 import matplotlib
@@ -46,6 +47,7 @@ def photos(captioner: Captioner) -> "matplotlib.figure.Figure":
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="python -m experiments.figures", description=__doc__.splitlines()[0]).parse_args()
     RESULTS.mkdir(exist_ok=True)
     figure = photos(Captioner.load(shipped_set()))
     figure.savefig(RESULTS / "photos.jpg", dpi=90, bbox_inches="tight", pil_kwargs={"quality": 88})

@@ -17,6 +17,7 @@ import numpy as np
 
 from experiments import RESULTS, find_data
 from vse import checkpoint
+from vse.configs import TrainConfig
 from vse.datasets import Dataset, read_dataset
 from vse.errors import InputError
 from vse.evaluate import evaluate
@@ -24,7 +25,6 @@ from vse.image_features import Features, combine_features, extract_features, ope
 from vse.model import VSE
 from vse.recipes import RECIPES
 from vse.train import train
-from vse.train_config import TrainConfig
 
 WORD_VECTORS = "word2vec/google-news-300d-26k.bin"
 # What `vse features` is asked for: encoder, views, grid, precision.

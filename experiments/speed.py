@@ -27,6 +27,7 @@ from scnlm.structure import TagVocabulary
 from scnlm.train import LMTrainConfig, batch_loss
 from vse import checkpoint
 from vse.batches import Batch, TrainingSet
+from vse.configs import TrainConfig
 from vse.datasets import read_dataset
 from vse.errors import InputError
 from vse.image_features import FeatureExtractor, Features, extract_features
@@ -35,7 +36,7 @@ from vse.metrics import block_ranks
 from vse.model import VSE
 from vse.precision import autocast, describe_device, resolve_precision
 from vse.recipes import RECIPES
-from vse.train_config import TrainConfig, make_optimizer
+from vse.train_config import make_optimizer
 from vse.vocabulary import Vocabulary, tokenize
 
 STEPS, ROUNDS = 20, 3

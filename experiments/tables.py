@@ -106,13 +106,11 @@ def _nats(row: dict | None, structured: bool) -> tuple[str, str]:
         return "", ""
     if not structured:
         return _with_perplexity(row["nats"]), ""
-    # Results from before the structure had a probability of its own have none.
-    both = _with_perplexity(row["nats"] + row["structure_nats"]) if row.get("structure_nats") is not None else ""
-    return both, _with_perplexity(row["nats"])
+    return _with_perplexity(row["nats"] + row["structure_nats"]), _with_perplexity(row["nats"])
 
 
-def _with_perplexity(nats: float | None) -> str:
-    return "" if nats is None else f"{nats:.3f} ({math.exp(nats):.2f})"
+def _with_perplexity(nats: float) -> str:
+    return f"{nats:.3f} ({math.exp(nats):.2f})"
 
 
 _METRICS = {"bleu1": "B-1", "bleu2": "B-2", "bleu3": "B-3", "bleu4": "B-4", "meteor": "METEOR",

@@ -15,14 +15,12 @@ try:
     from scnlm import __version__
     from scnlm.configs import CaptionConfig, LMTrainConfig
     from vse.arguments import Between
-    from vse.command_line import CNNs, Count, Device, Seed, read_extra_text, run, table
+    from vse.command_line import CNNs, Count, Data, Device, Images, Seed, read_extra_text, run, table
     from vse.errors import InputError
 except KeyboardInterrupt:  # the program is only starting: nobody wants to see where
     print("scnlm: interrupted", file=sys.stderr)
     sys.exit(130)
 
-Data = Annotated[Positional[str], arg(metavar="DATA", help="Flickr8K folder, Karpathy JSON, CSV, or scenes")]
-Images = Annotated[Path | None, arg(help="where DATA's photos are, when not beside it")]
 _WORD = re.compile(r"[^ \t\r\0]+")  # as lmplz splits a line; str.split knows more kinds of space
 
 
@@ -197,6 +195,8 @@ def _read(data: str, images: Path | None = None) -> tuple[list[list[str]], str]:
 
     path = Path(data)
     if path.is_file() and path.suffix.lower() not in (".json", ".csv", ".tsv") and not is_caption_list(path):
+        if images:
+            raise InputError(f"--images {images}: {path} is a text, which has no photos; leave it out")
         return _read_sentences(path), f"{path}, line"
     captions = read_dataset(data, images).split("train").captions
     return [tokens for tokens in map(tokenize, captions) if tokens], f"{data}, caption"

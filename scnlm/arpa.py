@@ -8,7 +8,6 @@ import contextlib
 import gzip
 import mmap
 import re
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from vse.errors import InputError
 
+_SWELLS = 200  # how many times its size a .gz may have when unpacked
 _HEADER = re.compile(rb"\s*\\data\\[ \t]*\r?\n((?:\s*ngram[ \t]+\d{1,3}[ \t]*=[ \t]*\d{1,15}[ \t]*\r?\n)+)")
 _SIZE = re.compile(rb"ngram[ \t]+(\d+)[ \t]*=[ \t]*(\d+)")
 _NUMBER = rb"[-+]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][-+]?\d{1,3})?"
@@ -52,7 +52,11 @@ def _unpack(path: Path, text: Path) -> None:
             if not head.lstrip().startswith(b"\\data\\"):
                 raise _no_arpa(path)
             out.write(head)
-            shutil.copyfileobj(packed, out, 1 << 20)
+            most = _SWELLS * path.stat().st_size + len(head)  # a small file of a stranger's may not fill the disk
+            while block := packed.read(1 << 20):
+                out.write(block)
+                if out.tell() > most:
+                    raise InputError(f"{path}: unpacked more than {_SWELLS} times as long; give the text that it holds")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: truncated or not an ARPA file ({error}); write it again") from None
 

@@ -14,12 +14,12 @@ from jaxtyping import Float, Float32, Int8
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from scnlm.configs import CONTENTS
 from vse.errors import InputError
 from vse.files import write_atomically
 from vse.model import VSE
 from vse.vocabulary import SPECIALS
 
-CONTENTS = ("image", "sentences", "words")  # what a candidate can be decoded from
 NEAREST = 5  # N, sentences or words of a bag of concepts (supplement)
 NEIGHBOURS = 60  # sentences of the bag that a caption is compared with; chosen on Flickr8K dev
 _COMPONENTS = 128

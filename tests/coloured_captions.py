@@ -44,7 +44,8 @@ def refused(*argv: object, says: tuple, keeps: Path | None = None) -> str:
     before = contents(keeps) if keeps else {}
     said = call(*argv)
     assert said.status == 1 and len(said.err) == 1 and said.err[0].startswith("scnlm: "), said
-    assert not said.out.partition("precision: ")[0] and not re.search(r"Traceback|\w+Error", said.err[0]), said
+    assert all(line.startswith("precision: ") for line in said.out.splitlines())
+    assert not re.search(r"Traceback|\w+Error", said.err[0]), said
     for part in says:
         assert str(part) in said.err[0]
     assert not keeps or contents(keeps) == before

@@ -64,8 +64,8 @@ VSE = {
     "teacher": "batches datasets image_features model",
     "resumed": "checkpoint precision",
     "run_log": "",
-    "train_config": "configs",
-    "train": "batches checkpoint datasets distributed evaluate image_features losses model run_log teacher"
+    "train_config": "",
+    "train": "batches checkpoint configs datasets distributed evaluate image_features losses model run_log teacher"
     " precision resumed train_config vocabulary word_vectors",
     "recipes": "configs",
     # what people do with it
@@ -103,7 +103,7 @@ SCNLM = {
     "cider": "",
     "generate": "language_model models",
     "rerank": "trigram",
-    "concepts": "",
+    "concepts": "configs",
     "caption": "concepts configs generate language_model rerank trigram",
     "assemble": "caption cider concepts language_model rerank trigram",
     "caption_page": "rerank",

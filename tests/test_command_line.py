@@ -14,13 +14,13 @@ from safetensors.numpy import load_file
 import vse.image_features
 from vse.__main__ import main
 from vse.checkpoint import load
+from vse.configs import TrainConfig
 from vse.datasets import read_dataset
 from vse.image_encoder import ImageConfig
 from vse.image_features import open_combined
 from vse.model import VSEConfig
 from vse.text_encoders import TextConfig
 from vse.train import train
-from vse.train_config import TrainConfig
 
 pytest.register_assert_rewrite("coloured_shapes")
 from coloured_shapes import (  # noqa: E402

@@ -133,10 +133,6 @@ def test_every_row_of_the_perplexity_table_is_shown():
     assert by_about["(scnlm-k2)"][0] == "3.552 (34.88)"  # the sum
     assert by_about["(scnlm-fine)"][2:] == ["", ""]
     assert tables._perplexity([]).count("\n") == 2
-    for row in structured:  # as results were before the structure had a probability
-        row["test"] = {"nats": row["test"]["nats"], "sampled_nats": 9.0}
-    old = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables._perplexity(rows).split("\n")[2:-1]]
-    assert [row for row in old if row[0] == "(scnlm-k2)"] == [["(scnlm-k2)", "", "2.050 (7.77)", "", "2.110 (8.25)"]]
 
 
 def test_a_structure_costs_what_its_trigram_says():

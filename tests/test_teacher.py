@@ -6,6 +6,7 @@ import torch
 
 from vse import checkpoint
 from vse.batches import TrainingSet
+from vse.configs import TrainConfig
 from vse.errors import InputError
 from vse.evaluate import evaluate
 from vse.losses import LossConfig, distillation
@@ -13,7 +14,6 @@ from vse.model import VSEConfig
 from vse.teacher import Teacher
 from vse.text_encoders import TextConfig
 from vse.train import train
-from vse.train_config import TrainConfig
 
 SMALL = VSEConfig(embed_dim=8, init_range=0.0, text=TextConfig(encoder="bow", word_dim=8))
 

@@ -16,6 +16,7 @@ from vse import checkpoint
 from vse import precision as precision_module
 from vse import train as train_module
 from vse.checkpoint import load, load_resume, save_resume
+from vse.configs import TrainConfig
 from vse.errors import InputError
 from vse.evaluate import evaluate
 from vse.files import LOCK, locked
@@ -26,7 +27,6 @@ from vse.model import VSEConfig
 from vse.precision import resolve_precision
 from vse.text_encoders import TextConfig
 from vse.train import train
-from vse.train_config import TrainConfig
 
 PLAIN = TrainConfig(
     model=VSEConfig(embed_dim=8, init_range=0.0, text=TextConfig(encoder="gru", word_dim=8, hidden=8)),

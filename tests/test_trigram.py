@@ -340,6 +340,12 @@ def test_an_arpa_that_contradicts_itself_never_reaches_kenlm(arpa, tmp_path, mon
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 400
 
 
+def test_a_small_gz_does_not_fill_the_disk(tmp_path):
+    (tmp_path / "lm.arpa.gz").write_bytes(gzip.compress(b"\\data\\\n" + b"\n" * (8 << 20)))
+    with pytest.raises(InputError, match="lm.arpa.gz: unpacked more than 200 times as long"):
+        Trigram(tmp_path / "lm.arpa.gz")
+
+
 def test_a_gzipped_arpa_is_read(arpa, tmp_path):
     packed = gzip.compress(arpa.read_bytes())
     (tmp_path / "lm.arpa.gz").write_bytes(packed)
@@ -449,3 +455,10 @@ def test_one_subcommand_alone_is_still_called_by_its_name():
 
     parse("scnlm", {"only": only}, ["only", "--count", "2"])()
     assert heard == [2]
+
+
+def test_a_text_has_no_photos(tmp_path):
+    (tmp_path / "t.txt").write_text("a b\n")
+    status, out, err = call("trigram", tmp_path / "t.txt", "--out", tmp_path / "o.arpa", "--images", tmp_path)
+    assert (status, out) == (1, "") and "t.txt is a text, which has no photos" in err
+    assert not (tmp_path / "o.arpa").exists()

@@ -13,7 +13,7 @@ try:
     from tyro.conf import Positional, arg
 
     from vse import __version__
-    from vse.command_line import Count, Device, Run, Seed, is_first_process, read_extra_text, run, table
+    from vse.command_line import Count, Data, Device, Images, Run, Seed, is_first_process, read_extra_text, run, table
     from vse.commands_regularities import arithmetic, pca
     from vse.commands_search import search
     from vse.configs import TrainConfig
@@ -23,8 +23,6 @@ except KeyboardInterrupt:  # the program is only starting: nobody wants to see w
     print("vse: interrupted", file=sys.stderr)
     sys.exit(130)
 
-Data = Annotated[Positional[str], arg(metavar="DATA", help="Flickr8K folder, Karpathy JSON, CSV, photos, or scenes")]
-Images = Annotated[Path | None, arg(help="where DATA's photos are, when not beside it")]
 FeatureFolders = Annotated[list[Path], arg(help="one or more feature folders or .npy files, side by side")]
 
 

@@ -24,7 +24,9 @@ from vse.terminal import caught_signals, printable, safe_streams
 __all__ = [
     "CNNs",
     "Count",
+    "Data",
     "Device",
+    "Images",
     "Run",
     "Seed",
     "hit_line",
@@ -36,6 +38,11 @@ __all__ = [
     "table",
 ]
 
+Data = Annotated[
+    Positional[str],
+    arg(metavar="DATA", help="Flickr8K folder, Karpathy or COCO JSON, CSV, NAME#N captions, photos, or scenes"),
+]
+Images = Annotated[Path | None, arg(help="where DATA's photos are, when not beside it")]
 Run = Annotated[Positional[Path], arg(metavar="RUN", help="run folder that `vse train` made")]
 Device = Annotated[str, arg(help="auto (a GPU where there is one), cpu, cuda or cuda:N")]
 CNNs = Annotated[

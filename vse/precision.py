@@ -7,14 +7,15 @@ may not run in it at all. Knows no model and no file.
 import functools
 import math
 import time
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
+from vse.configs import Precision
 from vse.errors import InputError
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = get_args(Precision)
 _SIDE = 256  # of the probe's product; where bfloat16 is emulated it takes 14 ms, else 0.1
 _ROUNDS = 20
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from vse import checkpoint, distributed
 from vse.batches import TextPair, TextPairs, TrainingSet
+from vse.configs import TrainConfig
 from vse.datasets import Dataset
 from vse.errors import InputError
 from vse.evaluate import Row, evaluate
@@ -28,7 +29,7 @@ from vse.precision import autocast, describe_device
 from vse.resumed import check_modules, check_optimizer, counters_of, precision_for
 from vse.run_log import RunLog
 from vse.teacher import Teacher
-from vse.train_config import TrainConfig, make_optimizer, set_learning_rate
+from vse.train_config import make_optimizer, set_learning_rate
 from vse.vocabulary import Vocabulary
 from vse.word_vectors import read_word_vectors
 

@@ -1,14 +1,10 @@
-"""`TrainConfig`: everything that decides the weights of a run, and the optimizer and learning rate it names."""
+"""The optimizer that a training's settings name, and the learning rate of each of its steps."""
 
 import math
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
-
-from vse.configs import OPTIMIZER_RANGES, TrainConfig
-
-__all__ = ["OPTIMIZER_RANGES", "OptimizerSettings", "TrainConfig", "make_optimizer", "set_learning_rate"]
 
 
 @runtime_checkable
