@@ -33,7 +33,8 @@ test: install
 # What depends on the processor, once more as on one without units for bfloat16 (most laptops).
 test-without-bfloat16: install
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 \
-		$(addprefix tests/test_,precision.py train.py lm_train.py cnn.py image_features.py caption.py generate.py model.py)
+		$(addprefix tests/test_,precision.py train.py lm_data.py lm_train.py cnn.py feature_extractor.py \
+		image_features.py caption.py generate.py model.py)
 
 lint: install
 	$(BIN)/ruff check .

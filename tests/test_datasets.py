@@ -8,76 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from dataset_layouts import entry, fails, flickr8k, karpathy, owned, photos, splits, write
 
 from vse.caption_lists import hashed_splits
-from vse.dataset_report import describe, unreadable_images
-from vse.datasets import Dataset, photo_id, read_dataset, without_photos
+from vse.datasets import photo_id, read_dataset, without_photos
 from vse.errors import InputError
-
-
-def write(path: Path, content: str | bytes = b"") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def photos(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8)).save(folder / name)
-    return folder
-
-
-def flickr8k(top: Path, texts="Flickr8k_text", images="Flicker8k_Dataset", **changed: str) -> Path:
-    """Four photos: one a split, one in no split; d has one caption, the others two."""
-    lists = {
-        "Flickr8k.token.txt": "c.jpg#0\tC zero .\nc.jpg#1\tC one .\na.jpg#0\tA zero .\nb.jpg#0\tB zero .\n"
-        "a.jpg#1\tA one .\nb.jpg#1\tB one .\nd.jpg#0\tD zero .\nlost.jpg.1#0\tNo photo .\n",
-        "Flickr_8k.trainImages.txt": "a.jpg\n",
-        "Flickr_8k.devImages.txt": "b.jpg\r\n",
-        "Flickr_8k.testImages.txt": "c.jpg",
-    } | {
-        f"Flickr_8k.{key}Images.txt" if key != "token" else "Flickr8k.token.txt": v
-        for key, v in changed.items()
-    }
-    for name, text in lists.items():
-        write(top / texts / name, text)
-    photos(top / images, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
-    return top
-
-
-def karpathy(path: Path, *entries: dict, **changed) -> Path:
-    entries = entries or (entry("a.jpg", "train", "One.", "Two."), entry("b.jpg", "restval", "Three."),
-                          entry("c.jpg", "val"), entry("d.jpg", "test", "Four."))  # fmt: skip
-    return write(path, json.dumps({"images": list(entries), "dataset": "tiny"} | changed))
-
-
-def entry(filename: str, split: str, *raw: str, **more) -> dict:
-    sentences = [{"raw": text, "tokens": ["not", "used"]} for text in raw]
-    return {"filename": filename, "split": split, "sentences": sentences} | more
-
-
-def owned(dataset: Dataset) -> dict[str, list[str]]:
-    """The captions of each image, through the ownership list."""
-    captions = {image: [] for image in dataset.images}
-    for caption, i in zip(dataset.captions, dataset.image_of_caption, strict=True):
-        captions[dataset.images[i]].append(caption)
-    return captions
-
-
-def splits(dataset: Dataset) -> dict[str, str]:
-    return dict(zip(dataset.images, dataset.split_of_image, strict=True))
-
-
-def fails(data, *parts: str, **kwargs) -> None:
-    """`read_dataset` must raise an InputError of one line that has all `parts`."""
-    with pytest.raises(InputError) as caught:
-        read_dataset(data, **kwargs)
-    assert "\n" not in str(caught.value)
-    for part in parts:
-        assert part in str(caught.value)
-
 
 # --- Flickr8K
 
@@ -517,54 +452,3 @@ def test_photo_ids_and_leaving_photos_out(tmp_path):
     rest, count = without_photos(dataset, [photo_id("2_abc.jpg"), "99"])
     assert count == 1 and owned(rest) == {"1.jpg": ["A"], "3.jpg": ["C"]}
     assert without_photos(dataset, [])[1] == 0
-
-
-# --- the report
-
-
-def test_report(tmp_path):
-    text = describe(read_dataset(flickr8k(tmp_path)))
-    assert "flickr8k: 4 images, 7 captions" in text
-    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if "/" in line and "." in line}
-    assert rows["train"] == ["1", "2", "2", "/", "2.00", "/", "2"]
-    assert rows["(none)"] == ["1", "1", "1", "/", "1.00", "/", "1"]
-    assert rows["all"] == ["4", "7", "1", "/", "1.75", "/", "2"]
-    assert "3 words, 0 seen >= 5 times" in text  # a, zero, one: training captions only
-    assert "mean 2.0, max 2" in text and "lost.jpg.1" in text
-
-
-def test_report_counts_frequent_words_and_wordless_captions(tmp_path):
-    rows = "image,caption,split\n" + "a.jpg,dog dog cat,train\n" * 3 + "a.jpg,!?,train\n"
-    text = describe(read_dataset(write(tmp_path / "c.csv", rows)))
-    assert "2 words, 1 seen >= 5 times" in text and "without a single word: 1" in text
-
-
-def test_unreadable_images_are_named(tmp_path, capsys):
-    folder = photos(tmp_path / "p", *(f"{i}.jpg" for i in range(4)), "5.png", "6.gif")
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(folder / "cut.jpg", quality=95)
-    Image.fromarray(noise).save(folder / "cut.png")
-    for name in ("cut.jpg", "cut.png"):
-        os.truncate(folder / name, (folder / name).stat().st_size // 2)
-    write(folder / "empty.jpg")
-    write(folder / "text.jpg", "hello, this is not a photo")
-    dataset = read_dataset(folder)
-    (folder / "0.jpg").unlink()
-    bad = dict(unreadable_images(dataset))
-    assert bad.keys() == {"0.jpg", "cut.jpg", "cut.png", "empty.jpg", "text.jpg"}
-    assert (
-        bad["0.jpg"] == "no such file"
-        and bad["empty.jpg"] == "empty file"
-        and bad["text.jpg"].startswith("not an image")
-    )
-    text = describe(dataset, check_images=True)
-    assert "missing or unreadable photos: 5 of 10" in text and "cut.jpg: " in text
-    assert "missing or unreadable" not in describe(dataset)
-    capsys.readouterr()
-
-
-def test_report_lists_ten_unreadable_images_and_counts_the_rest(tmp_path):
-    for i in range(13):
-        write(tmp_path / f"{i:02}.jpg", "x")
-    text = describe(read_dataset(tmp_path), check_images=True)
-    assert "13 of 13" in text and "09.jpg" in text and "10.jpg" not in text and "and 3 more" in text
