@@ -59,7 +59,7 @@ VSE = {
     "batches": "datasets image_features vocabulary",
     "model": "batches configs feature_info image_encoder image_features named_cnns text_encoders vocabulary",
     "manifest": "",
-    "checkpoint": "feature_info manifest model settings vocabulary",
+    "checkpoint": "feature_info manifest model settings side_by_side vocabulary",
     "evaluate": "datasets image_features metrics model",
     "teacher": "batches datasets image_features model",
     "resumed": "checkpoint precision",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+import torch
 from tyro.conf import Positional, arg
 
 from vse.arguments import Between, Count, Seed, check_numbers, in_order, options_of
@@ -70,6 +71,7 @@ def mistake(*argv: str) -> str:
         "--json a -k 2 b --out x --plus red blue",
         "a --out=x --json b --k=2 --plus red --plus blue",
         "-k 2 --out x --plus red blue --json -- a b",
+        "--plus=red a --plus=blue b -k 2 --out x --json",
         "a --json True b --k 2 --out x --plus red blue --inner.deep false",
         "a --no-json --json b --k 2 --out x --plus red blue --inner.no-deep",
     ],
@@ -141,6 +143,7 @@ def test_an_error_of_the_system_says_what_to_do(capsys):
         PermissionError(13, "Permission denied", "/etc/x"): "/etc/x: permission denied; give a path where you may",
         OSError(28, "No space left on device", "x"): "x: No space left on device; check the path",
         MemoryError(): "not enough memory",
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"): "not enough memory",
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"): "not enough memory",
     }
     for error, says in errors.items():

@@ -373,7 +373,11 @@ SOURCE = {"encoder": "efficientnet-lite0", "views": ["full", "full-flip"], "grid
     ("weights_sha256", "ab"), ("seed", 1),
 ])  # fmt: skip
 def test_other_features_of_the_same_shape_are_told_apart(key, value):
-    identity = checkpoint.feature_identity
+    array = np.zeros((2, 1, 1, 6))
+
+    def identity(info: dict) -> dict:
+        return checkpoint.feature_identity(info, array)
+
     assert identity(SOURCE) == identity(SOURCE | {"images_per_second": 7.0, "photos": 9, "skipped": {"a": "b"}})
     assert identity(SOURCE) != identity(SOURCE | {key: value})
     both = {"sources": [SOURCE, SOURCE], "scales": [0.1, 0.2], "views": ["full"]}
@@ -383,5 +387,8 @@ def test_other_features_of_the_same_shape_are_told_apart(key, value):
 
 def test_a_users_own_matrices_are_told_apart():
     array = np.arange(600.0).reshape(100, 1, 1, 6)
-    assert checkpoint.feature_identity({}, array) == checkpoint.feature_identity({}, array.copy())
-    assert checkpoint.feature_identity({}, array) != checkpoint.feature_identity({}, array + 1)
+    own = {"shape": [1, 1, 6]}  # as such a matrix is opened
+    for info in ({}, own, {"sources": [SOURCE, own], "scales": [1.0, 1.0]}):
+        assert checkpoint.feature_identity(info, array) == checkpoint.feature_identity(info, array.copy())
+        assert checkpoint.feature_identity(info, array) != checkpoint.feature_identity(info, array + 1)
+    assert checkpoint.feature_identity(SOURCE, array) == checkpoint.feature_identity(SOURCE, array + 1)

@@ -138,6 +138,7 @@ def extracted(views=("full",), grid=1, d=4, **more):
         {"encoder": 3}, {"seed": "0"}, {"precision": "int8"}, {"precision": ["float32"]}, {"skipped": ["a"]},
         {"skipped": {"a": 1}}, {"version": "1"}, {"version": 2}, {"images_per_second": "fast"}, {"sources": []},
         {"sources": [1]}, {"sources": [{"grid": "1"}], "scales": [1.0]}, {"sources": [{}], "scales": []},
+        {"sources": [{"encoder": "a", "sources": []}], "scales": [1.0]},
         {"scales": [0]}, {"scales": ["1"]}, {"feature_dim": 5}, {"grid": 2}, {"views": ["full", "tl"]}, {"shape": [1]},
     ],
 )  # fmt: skip

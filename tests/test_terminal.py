@@ -49,6 +49,26 @@ def test_a_screen_lets_lines_and_bars_through_and_nothing_else():
     assert "\r" in errors.getvalue() and "50%" in errors.getvalue()
 
 
+def test_help_on_a_terminal_is_text():
+    """Who asks whether the screen is a terminal would color the help, and colors are escapes."""
+    ours, theirs = os.openpty()
+    call = [sys.executable, "-m", "vse", "search", "--help"]
+    process = subprocess.Popen(call, stdout=theirs, cwd=ROOT, env=os.environ | {"TERM": "xterm-256color"})
+    os.close(theirs)
+    printed = b""
+    while True:
+        try:
+            piece = os.read(ours, 1 << 16)
+        except OSError:  # nobody writes any more
+            break
+        if not piece:
+            break
+        printed += piece
+    os.close(ours)
+    text = printed.decode()
+    assert process.wait() == 0 and "usage: vse search" in text and not set("\ufffd\x1b") & set(text)
+
+
 def test_a_name_in_a_list_of_answers():
     hit = Hit(f"folder/{EVIL}.jpg", 0.5, 1)
     assert len(hit_line(hit).splitlines()) == 1 and "\x1b" not in hit_line(hit)

@@ -54,6 +54,11 @@ def test_a_truncated_file_is_refused_in_one_line(tmp_path, form, cut):
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_last_line_needs_no_end(tmp_path):
+    (tmp_path / "v.txt").write_text("1 3\ndog 0.5 0.25 1.0")
+    assert read_word_vectors(tmp_path / "v.txt", WANTED)["dog"].tolist() == [0.5, 0.25, 1.0]
+
+
 def test_a_word2vec_text_cut_between_two_lines_is_refused(tmp_path):
     path = write(tmp_path, "text")
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")

@@ -16,7 +16,7 @@ try:
     from vse.command_line import Count, Data, Device, Images, Run, Seed, is_first_process, read_extra_text, run, table
     from vse.commands_regularities import arithmetic, pca
     from vse.commands_search import search
-    from vse.configs import TrainConfig
+    from vse.configs import Precision, TrainConfig
     from vse.errors import InputError
     from vse.recipes import RECIPES
 except KeyboardInterrupt:  # the program is only starting: nobody wants to see where
@@ -63,7 +63,7 @@ def features(
     encoder: str = "efficientnet-lite2",
     views: list[str] = ["full"],  # noqa: B006  tyro reads it, nothing changes it
     grid: str = "1",
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    precision: Precision = "auto",
     weights: str | None = None,
     batch_size: Count = 32,
     device: Device = "auto",

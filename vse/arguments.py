@@ -108,7 +108,7 @@ def in_order(words: Sequence[str], options: Mapping[str, Takes]) -> list[str]:
             rest += [f"{name}={value}"] if equals else [name, *values]
         else:
             values = [value] if equals else []
-            while left and left[0] != "--" and not _is_option(left[0]):
+            while not equals and left and left[0] != "--" and not _is_option(left[0]):
                 values.append(left.pop(0))
             given.setdefault(name, []).extend(values)
     for name, values in given.items():

@@ -23,6 +23,7 @@ from vse.feature_info import check_info
 from vse.files import LOCK, json_text, parse_json, read_json, write_atomically, write_json
 from vse.model import VSE, VSEConfig
 from vse.settings import config_from_dict
+from vse.side_by_side import SideBySide
 from vse.vocabulary import Vocabulary
 
 VERSION = 1  # of the folder's format
@@ -173,8 +174,8 @@ _ALWAYS = ("train", "data_fingerprint")  # every training saves them: what lacks
 # What the settings are called where a user meets them; those of "train" are options of that name.
 _NAMES = {
     "train": "", "seed": "--seed", "data": "DATA", "data_fingerprint": "the captions or splits of DATA",
-    "word_vectors": "--word-vectors", "extra_text": "--extra-text", "encoder": "--encoder",
-    "teachers": "--teachers", "features": "--features",
+    "word_vectors": "--word-vectors", "word_vectors_file": "--word-vectors",
+    "extra_text": "--extra-text", "encoder": "--encoder", "teachers": "--teachers", "feature_identity": "--features",
 }  # fmt: skip
 
 
@@ -188,18 +189,22 @@ def _difference(name: str, before: object, now: object) -> str:
     return f"the run in it was begun with {name} {told[0]}, now it is {told[1]}"
 
 
-def feature_identity(info: dict, array: object = None) -> dict:
+def feature_identity(info: dict, array: np.ndarray | SideBySide) -> dict:
     """What makes features other ones, for `claim`: CNN, its weights, precision, views, regions, scales.
 
-    A user's own matrix has no `info`: then the digest of 64 of its rows. Which photos it holds, and on which day it
-    was made, does not count.
+    Nobody knows the CNN of a user's own matrix: then the digest of 64 rows, too. Which photos there are, and on which
+    day they were made, does not count.
     """
-    if not info:
-        rows = np.unique(np.linspace(0, max(0, len(array) - 1), 64).astype(int)) if array is not None else []
-        sample = [np.ascontiguousarray(array[row : row + 1]).tobytes() for row in rows]
-        return {"rows_sha256": hashlib.sha256(b"".join(sample)).hexdigest()} if sample else {}
-    sources = [{key: s.get(key) for key in _OF_A_SOURCE} for s in info.get("sources", [info]) if isinstance(s, dict)]
-    return {"sources": sources, "scales": info.get("scales"), "views": info.get("views")}
+    sources = info.get("sources", [info])
+    identity = {
+        "sources": [{key: source.get(key) for key in _OF_A_SOURCE} for source in sources],
+        "scales": info.get("scales"), "views": info.get("views"),
+    }  # fmt: skip
+    if not all("encoder" in source for source in sources):
+        rows = np.unique(np.linspace(0, max(0, len(array) - 1), 64).astype(int))
+        sample = b"".join(np.ascontiguousarray(array[row : row + 1]).tobytes() for row in rows)
+        identity["rows_sha256"] = hashlib.sha256(sample).hexdigest()
+    return identity
 
 
 _OF_A_SOURCE = ("encoder", "views", "grid", "precision", "weights", "weights_sha256", "seed", "map_size", "feature_dim")

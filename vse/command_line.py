@@ -48,6 +48,7 @@ Device = Annotated[str, arg(help="auto (a GPU where there is one), cpu, cuda or 
 CNNs = Annotated[
     list[str], arg(metavar="FILE|timm:MODEL", help="weights file or timm model that the run names and that may be used")
 ]
+_NO_MEMORY = re.compile("can't allocate memory|out of memory")  # of the machine, of a GPU
 _ENDED = {2: "interrupted", 15: "terminated"}  # by signal
 _SAID = {  # of tyro and Python in words of the command line
     r"Error parsing (?:-\w/)?(--\S+): invalid literal for int\(\) with base 10: (.+)": r"\1 \2: expected an integer",
@@ -91,7 +92,7 @@ def _mistake(error: BaseException) -> str:
     """What to tell a user, "" for an error that is ours."""
     if isinstance(error, InputError):
         return str(error)
-    if isinstance(error, MemoryError) or type(error) is RuntimeError and "can't allocate memory" in str(error):
+    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)):
         return "not enough memory; give less at once, such as a smaller --batch-size, or smaller photos"
     if not isinstance(error, OSError):
         return ""

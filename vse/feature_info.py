@@ -77,6 +77,8 @@ def check_info(info: dict, where: str | Path) -> dict:
             raise InputError(f"{where}: sources: expected a list of objects, one for each CNN")
         for i, source in enumerate(sources):
             _check_fields(source, f"{where}: sources[{i}]")
+            if "sources" in source:
+                raise InputError(f"{where}: sources[{i}] has sources itself, expected one CNN; restore the file")
         if len(info.get("scales", ())) != len(sources):
             raise InputError(f"{where}: scales: expected {len(sources)} numbers, one for each of sources")
     return info

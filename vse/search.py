@@ -74,7 +74,7 @@ def photo_index(
     if not photos:
         raise InputError(f"{folder}: no photo in it; give the folder that holds the photos")
     stored = _stored_rows(features, list(photos), folder) if features else {}
-    if features and not _of_known_cnn(features.info):  # nothing else tells such rows from those of another matrix
+    if features:  # nothing tells that a row is of this very photo: a search without the features must not take it
         photos |= {name: f"{photos[name]}, row {_digest(features, row)}" for name, row in stored.items()}
 
     def encode(names: list[str]) -> np.ndarray:
@@ -102,10 +102,6 @@ def _stored_rows(features: Features, photos: list[str], folder: Path) -> dict[st
         first = printable(left[0])
         print(f"note: {len(left)} of {len(photos)} photos are not in the features (first: {first})", file=sys.stderr)
     return {name: int(row) for name, row in rows.items()}
-
-
-def _of_known_cnn(info: dict) -> bool:
-    return "encoder" in info or all(map(_of_known_cnn, info.get("sources", ()))) and bool(info.get("sources"))
 
 
 def _digest(features: Features, row: int) -> str:
@@ -158,7 +154,8 @@ def photo_and_index(
 
 def is_photo_query(query: str) -> bool:
     """True for a query that names a file, or a photo that is not there: nobody searches with the words of a path."""
-    return os.path.isfile(query) or is_photo(query) and not re.search(r"\s", query)
+    path = "." in query or os.sep in query  # a word may be the name of a file that happens to be here, too
+    return path and os.path.isfile(query) or is_photo(query) and not re.search(r"\s", query)
 
 
 def search_captions(

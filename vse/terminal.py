@@ -49,6 +49,10 @@ class Screen:
         self._stream.write(text[:start] + _UNSEEN.sub("\ufffd", text[start:end]) + text[max(start, end) :])
         return len(text)
 
+    def isatty(self) -> bool:
+        """False but for bars: who asks would write colors, whose escapes do not pass."""
+        return self._bars and self._stream.isatty()
+
     def __getattr__(self, name: str):
         return getattr(self._stream, name)
 

@@ -62,10 +62,11 @@ def train(
         raise InputError(f"batch_size {config.batch_size}: {ranks} processes need {2 * ranks} or more")
     settings = {
         "train": dataclasses.asdict(config), "seed": seed, "data": dataset.name,
-        "data_fingerprint": dataset.fingerprint(), "word_vectors": _named(word_vectors) if word_vectors else None,
+        "data_fingerprint": dataset.fingerprint(), "word_vectors": word_vectors.name if word_vectors else None,
+        "word_vectors_file": _named(word_vectors) if word_vectors else None,
         "extra_text": extra_text.fingerprint() if extra_text else None,
         "teachers": [model.fingerprint for model, _ in teachers],
-        "features": {
+        "feature_identity": {
             "shape": list(features.array.shape[1:]), **checkpoint.feature_identity(features.info, features.array)
         },
     }  # fmt: skip
@@ -104,8 +105,7 @@ class _Training:
         self.model = VSE(config.model, vocabulary, features.array.shape[3], features.info)
         if word_vectors:
             found = self.model.set_word_vectors(read_word_vectors(word_vectors, vocabulary.ids))
-            _check_found(word_vectors, found, len(vocabulary))
-            self._say(f"word vectors: {found} of {len(vocabulary)} words")
+            self._say(_found_of(word_vectors, found, len(vocabulary)))
         self.model.to(self.device)
         self.draws = torch.Generator()  # contrastive items: the same on every rank
         self.objective = make_objective(config.loss, self.draws).to(self.device)
@@ -281,12 +281,13 @@ def _named(word_vectors: Path) -> str:
     return f"{word_vectors.name}, sha256 {sha256_of(word_vectors)[:16]}"
 
 
-def _check_found(word_vectors: Path, found: int, words: int) -> None:
-    """Says when a file has hardly any of the words. Raises InputError when it has none."""
+def _found_of(word_vectors: Path, found: int, words: int) -> str:
+    """How many words a file has, as a warning where they are few. Raises InputError when it has none."""
     if not found:
         raise InputError(f"{word_vectors}: has none of the {words} words of the captions; expected vectors of these")
     if found < words / 10:
-        tqdm.write(f"warning: {word_vectors} has only {found} of {words} words; is it of another language or kind?")
+        return f"warning: {word_vectors} has only {found} of {words} words; is it of another language or kind?"
+    return f"word vectors: {found} of {words} words"
 
 
 def _mix(*numbers: int) -> int:

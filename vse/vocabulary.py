@@ -22,7 +22,6 @@ PAD_ID, UNK_ID, BOS_ID, EOS_ID = range(4)
 # token ("dog's" -> "dog 's"): the form of the Flickr8K files, so raw and pre-tokenised captions agree.
 _TOKEN = re.compile(r"'(?:s|re|ve|ll|d|m|t)\b|[^\W_]+")
 MOST_WORDS = 100  # of a caption; one of 100,000 would pad all others to its length (the longest of Flickr30K has 78)
-# Control characters, line separators, and the signs that turn the direction of a line: no part of any word.
 
 
 def tokenize(text: str) -> list[str]:

@@ -72,17 +72,18 @@ def _read(file: BufferedIOBase, found: _Found) -> None:
     if dim < 2:
         raise ValueError(f"vectors of {dim} numbers, expected 2 or more")
     start = file.tell()
-    head = file.read(min(_LONGEST_LINE, 64 + 40 * dim))
+    most = min(_LONGEST_LINE, 64 + 40 * dim)
+    head = file.read(most)
     file.seek(start)
-    read = _read_text if _is_text(head, dim) else _read_binary
+    read = _read_text if _is_text(head, dim, len(head) < most) else _read_binary
     return read(file, found, words, dim)
 
 
-def _is_text(head: bytes, dim: int) -> bool:
+def _is_text(head: bytes, dim: int, whole: bool) -> bool:
     """True where the first word of a word2vec file is followed by written numbers, not by 4 * dim bytes of floats."""
     line, end, _ = head.partition(b"\n")
     try:
-        return len([float(field) for field in line.split()[-dim:]]) == dim and bool(end)
+        return len([float(field) for field in line.split()[-dim:]]) == dim and (bool(end) or whole)
     except ValueError:
         return _DIGITS.issuperset(head.partition(b" ")[2][: 4 * dim])
 
