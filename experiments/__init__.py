@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 RESULTS = Path(__file__).parent / "results"
 

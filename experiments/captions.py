@@ -32,8 +32,8 @@ from scnlm.tags import tag_cache
 from scnlm.train import LMTrainConfig, train
 from scnlm.trigram import Trigram, estimate
 from vse.datasets import Dataset, read_dataset, without_evaluated
-from vse.errors import InputError
-from vse.files import write_json
+from vse.system.errors import InputError
+from vse.system.files import write_json
 from vse.vocabulary import tokenize
 
 SEEDS = (0, 1, 2)

@@ -15,10 +15,10 @@ from jaxtyping import Float, Float64
 from experiments import RESULTS, find_data
 from experiments.per_image import PerImage, read_captions_row, read_ranking
 from experiments.ranking import EXPERIMENTS, commit
-from vse.command_line import table
 from vse.datasets import read_dataset
-from vse.errors import InputError
-from vse.files import write_json
+from vse.system.command_line import table
+from vse.system.errors import InputError
+from vse.system.files import write_json
 
 DRAWS = 10_000
 ENOUGH = 2.0  # standard errors of the difference of two means over seeds

@@ -13,7 +13,7 @@ from scipy.stats import kendalltau
 
 from vse.dataset_formats import TOKEN_FILE, read_text
 from vse.datasets import Dataset
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 EXPERT, CROWD = "ExpertAnnotations.txt", "CrowdFlowerAnnotations.txt"
 

@@ -19,9 +19,9 @@ from experiments.ranking import EXPERIMENTS
 from experiments.trained import scorers
 from vse import vocabulary
 from vse.datasets import Dataset, read_dataset
-from vse.errors import InputError
-from vse.files import read_json, write_atomically, write_json
 from vse.metrics import block_ranks
+from vse.system.errors import InputError
+from vse.system.files import read_json, write_atomically, write_json
 
 KS = (1, 5, 10)
 Sums = Float64[np.ndarray, "draws k"]

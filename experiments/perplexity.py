@@ -26,8 +26,8 @@ from scnlm.tags import tag_cache, tag_captions
 from scnlm.train import LMTrainConfig, embed, nats_per_word, train
 from scnlm.trigram import Trigram, estimate
 from vse.datasets import Dataset, read_dataset, without_evaluated
-from vse.errors import InputError
-from vse.files import read_json, write_json
+from vse.system.errors import InputError
+from vse.system.files import read_json, write_json
 from vse.vocabulary import Vocabulary, tokenize
 
 ENCODER = "models/flickr8k/vse"

@@ -21,11 +21,11 @@ from experiments.ranking import EXPERIMENTS, FEATURES, commit
 from scnlm.caption import ENCODER, Captioner, shipped_set
 from vse import checkpoint
 from vse.datasets import read_dataset
-from vse.errors import InputError
 from vse.evaluate import evaluate
-from vse.files import json_text, write_json
 from vse.image_features import extract_features, open_combined
-from vse.precision import describe_device, resolve_precision
+from vse.system.errors import InputError
+from vse.system.files import json_text, write_json
+from vse.system.precision import describe_device, resolve_precision
 
 WITHOUT_UNITS = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 CAPTIONED = 200  # dev photos, the first ones

@@ -19,11 +19,11 @@ from experiments import RESULTS, find_data
 from vse import checkpoint
 from vse.configs import TrainConfig
 from vse.datasets import Dataset, read_dataset
-from vse.errors import InputError
 from vse.evaluate import evaluate
 from vse.image_features import Features, combine_features, extract_features, open_features
 from vse.model import VSE
 from vse.recipes import RECIPES
+from vse.system.errors import InputError
 from vse.train import train
 
 WORD_VECTORS = "word2vec/google-news-300d-26k.bin"

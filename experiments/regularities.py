@@ -21,8 +21,8 @@ from experiments.regularity_methods import METHODS, embedded, query_of, top_othe
 from experiments.regularity_queries import QUERIES, Query, names
 from vse import checkpoint
 from vse.datasets import read_dataset
-from vse.errors import InputError
 from vse.index import Index
+from vse.system.errors import InputError
 from vse.vocabulary import tokenize
 
 SEEDS = (0, 1, 2)

@@ -19,11 +19,11 @@ from experiments.ranking import changed
 from experiments.regularity_methods import METHODS, TOP, embedded, query_of, top_others
 from vse import checkpoint
 from vse.datasets import read_dataset
-from vse.files import write_text
 from vse.image_features import Features, extract_features
 from vse.index import Index
 from vse.recipes import RECIPES
 from vse.scenes import COLOURS, PLACES, Scene, read_truth, render
+from vse.system.files import write_text
 from vse.train import train
 
 SEEDS = (0, 1, 2)

@@ -29,13 +29,13 @@ from vse import checkpoint
 from vse.batches import Batch, TrainingSet
 from vse.configs import TrainConfig
 from vse.datasets import read_dataset
-from vse.errors import InputError
 from vse.image_features import FeatureExtractor, Features, extract_features
 from vse.losses import make_objective
 from vse.metrics import block_ranks
 from vse.model import VSE
-from vse.precision import autocast, describe_device, resolve_precision
 from vse.recipes import RECIPES
+from vse.system.errors import InputError
+from vse.system.precision import autocast, describe_device, resolve_precision
 from vse.train_config import make_optimizer
 from vse.vocabulary import Vocabulary, tokenize
 

@@ -12,9 +12,9 @@ from jaxtyping import Float
 
 from experiments.ranking import EXPERIMENTS, features_of
 from vse import checkpoint
-from vse.errors import InputError
 from vse.image_features import Features
 from vse.model import VSE
+from vse.system.errors import InputError
 
 RUNS = Path("runs")
 

@@ -14,9 +14,9 @@ try:
 
     from scnlm import __version__
     from scnlm.configs import CaptionConfig, LMTrainConfig
-    from vse.arguments import Between
-    from vse.command_line import CNNs, Count, Data, Device, Images, Seed, read_extra_text, run, table
-    from vse.errors import InputError
+    from vse.system.arguments import Between
+    from vse.system.command_line import CNNs, Count, Data, Device, Images, Seed, read_extra_text, run, table
+    from vse.system.errors import InputError
 except KeyboardInterrupt:  # the program is only starting: nobody wants to see where
     print("scnlm: interrupted", file=sys.stderr)
     sys.exit(130)

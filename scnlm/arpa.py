@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 _SWELLS = 200  # how many times its size a .gz may have when unpacked
 _HEADER = re.compile(rb"\s*\\data\\[ \t]*\r?\n((?:\s*ngram[ \t]+\d{1,3}[ \t]*=[ \t]*\d{1,15}[ \t]*\r?\n)+)")

@@ -17,11 +17,12 @@ from scnlm.generate import Decoder
 from scnlm.language_model import LanguageModel
 from scnlm.rerank import Candidate, Weights, measure, ranked
 from scnlm.trigram import Trigram
-from vse import checkpoint, manifest
-from vse.errors import InputError
-from vse.files import read_json
+from vse import checkpoint
 from vse.model import VSE
-from vse.settings import config_from_dict
+from vse.system import manifest
+from vse.system.errors import InputError
+from vse.system.files import read_json
+from vse.system.settings import config_from_dict
 
 ENCODER, DECODER, TRIGRAM, CONCEPTS, WEIGHTS = "vse", "scnlm", "trigram.arpa", "concepts.safetensors", "weights.json"
 

@@ -11,7 +11,7 @@ from itertools import chain, count
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 ORDERS = 4  # n-grams of 1 to 4 words, all of the same weight
 SIGMA = 6.0  # words of difference in length, the width of the penalty

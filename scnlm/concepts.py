@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from scnlm.configs import CONTENTS
-from vse.errors import InputError
-from vse.files import write_atomically
 from vse.model import VSE
+from vse.system.errors import InputError
+from vse.system.files import write_atomically
 from vse.vocabulary import SPECIALS
 
 NEAREST = 5  # N, sentences or words of a bag of concepts (supplement)

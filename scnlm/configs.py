@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from scnlm.tags import SPACY_MODEL, TagSet
-from vse.configs import OPTIMIZER_RANGES, Precision
-from vse.errors import InputError
-from vse.settings import SIZE, check_settings
+from vse.configs import OPTIMIZER_RANGES
+from vse.system.errors import InputError
+from vse.system.settings import SIZE, Precision, check_settings
 
 Content = Literal["image", "sentences", "words"]  # what a candidate can be decoded from
 CONTENTS = get_args(Content)

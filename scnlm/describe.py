@@ -18,12 +18,12 @@ from scnlm.caption_page import Described, caption_page
 from scnlm.rerank import Candidate
 from vse.datasets import Dataset, read_dataset
 from vse.distributed import find_device
-from vse.errors import InputError
-from vse.files import json_text
 from vse.model import VSE
 from vse.photo_files import walk_photos
 from vse.photos import BadPhoto
-from vse.terminal import printable
+from vse.system.errors import InputError
+from vse.system.files import json_text
+from vse.system.terminal import printable
 
 _AT_ONCE = 4  # photos that go through the CNNs together: more are no faster on a CPU, and take more memory
 

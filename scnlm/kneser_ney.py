@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from vse.errors import InputError
-from vse.files import write_atomically
+from vse.system.errors import InputError
+from vse.system.files import write_atomically
 
 SPECIALS = ("<unk>", "<s>", "</s>")  # ids 0, 1, 2, as in lmplz; other words follow in the order of their first use
 BOS, EOS = 1, 2

@@ -12,11 +12,11 @@ import torch
 
 from scnlm.models import LBL, LMConfig, make_model
 from scnlm.structure import StructureBank, TagVocabulary
-from vse import manifest
 from vse.checkpoint import CONFIG, WEIGHTS, WORDS, is_size, load_weights, outline, save_weights
-from vse.errors import InputError
-from vse.files import read_json, write_atomically, write_json
-from vse.settings import config_from_dict
+from vse.system import manifest
+from vse.system.errors import InputError
+from vse.system.files import read_json, write_atomically, write_json
+from vse.system.settings import config_from_dict
 from vse.vocabulary import Vocabulary
 
 VERSION = 1  # of the folder's format

@@ -19,8 +19,8 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 from scnlm.trigram import Trigram
-from vse.errors import InputError
 from vse.model import VSE
+from vse.system.errors import InputError
 
 VOTERS = 100  # best-scored candidates that agree on the best among them
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from scnlm.tags import TAG_SETS, check_tag_set
-from vse.errors import InputError
-from vse.files import read_json, write_json
+from vse.system.errors import InputError
+from vse.system.files import read_json, write_json
 
 NONE, END = "<none>", "</s>"  # beyond either end of the sentence; the tag of the end-of-sentence symbol
 NONE_ID, END_ID = 0, 1

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from tqdm import tqdm
 
-from vse.errors import InputError
-from vse.files import kept_beside, write_bytes
+from vse.system.errors import InputError
+from vse.system.files import kept_beside, write_bytes
 
 if TYPE_CHECKING:
     from spacy.language import Language

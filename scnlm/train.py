@@ -23,12 +23,12 @@ from scnlm.tags import tag_captions
 from vse import checkpoint
 from vse.datasets import Dataset
 from vse.distributed import find_device
-from vse.errors import InputError
-from vse.files import locked, write_json
 from vse.model import VSE
-from vse.precision import autocast, describe_device
 from vse.resumed import check_modules, check_optimizer, counters_of, precision_for
 from vse.run_log import RunLog
+from vse.system.errors import InputError
+from vse.system.files import locked, write_json
+from vse.system.precision import autocast, describe_device
 from vse.train_config import make_optimizer, set_learning_rate
 from vse.vocabulary import SPECIALS, Vocabulary, cut_long, tokenize
 

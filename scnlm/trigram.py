@@ -15,7 +15,7 @@ from jaxtyping import Float64
 
 from scnlm.arpa import checked
 from scnlm.kneser_ney import NGramModel, estimate
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 __all__ = ["NGramModel", "Trigram", "estimate"]
 

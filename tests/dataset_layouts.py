@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from vse.datasets import Dataset, read_dataset
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 
 def write(path: Path, content: str | bytes = b"") -> Path:

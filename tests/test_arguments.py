@@ -11,9 +11,9 @@ import pytest
 import torch
 from tyro.conf import Positional, arg
 
-from vse.arguments import Between, Count, Seed, check_numbers, in_order, options_of
-from vse.command_line import parse, run
-from vse.errors import InputError
+from vse.system.arguments import Between, Count, Seed, check_numbers, in_order, options_of
+from vse.system.command_line import parse, run
+from vse.system.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from vse.batches import TextPairs, TrainingSet, pad
-from vse.errors import InputError
 from vse.image_features import Features
+from vse.system.errors import InputError
 from vse.vocabulary import MOST_WORDS, PAD_ID, Vocabulary
 
 

@@ -19,9 +19,9 @@ from scnlm.models import LMConfig
 from scnlm.rerank import Candidate, Weights, ranked, stopwords
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.trigram import Trigram, estimate
-from vse.errors import InputError
 from vse.model import VSE, VSEConfig
-from vse.settings import config_from_dict
+from vse.system.errors import InputError
+from vse.system.settings import config_from_dict
 from vse.text_encoders import TextConfig
 from vse.vocabulary import EOS, EOS_ID, SPECIALS, Vocabulary
 

@@ -7,7 +7,7 @@ import pytest
 from vse.caption_lists import is_caption_list, kind_of
 from vse.dataset_formats import read_captions
 from vse.datasets import read_dataset
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 KARPATHY = json.dumps({"images": [{"filename": "1.jpg", "split": "train", "sentences": [{"raw": "A dog, runs"}]}]})
 COCO = json.dumps(

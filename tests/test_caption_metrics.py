@@ -15,7 +15,7 @@ from experiments.caption_metrics import (
     tokenize,
 )
 from vse.datasets import read_dataset
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 needs_java = pytest.mark.skipif(not has_java(), reason="needs Java, which is not found here")
 

@@ -24,9 +24,9 @@ from vse.checkpoint import (
     write_atomically,
     write_json,
 )
-from vse.errors import InputError
 from vse.image_encoder import ImageConfig
 from vse.model import VSE, VSEConfig
+from vse.system.errors import InputError
 from vse.text_encoders import TextConfig
 from vse.vocabulary import Vocabulary
 

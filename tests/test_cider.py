@@ -11,7 +11,7 @@ from pycocoevalcap.cider.cider import Cider as Pycocoevalcap
 from experiments import find_data
 from scnlm.cider import Cider
 from vse.datasets import read_dataset
-from vse.errors import InputError
+from vse.system.errors import InputError
 from vse.vocabulary import tokenize
 
 

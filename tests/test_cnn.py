@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from vse import _torchvision, cnn_weights
 from vse._torchvision import import_torchvision
 from vse.cnn import ENCODERS, load_cnn
-from vse.errors import InputError
 from vse.image_features import FeatureExtractor
+from vse.system.errors import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -281,7 +281,7 @@ def test_a_name_that_is_no_text_is_printed_as_it_is():
     """A photo's name may be any bytes."""
     program = """
 import os, sys
-from vse.command_line import run
+from vse.system.command_line import run
 def say(): print(os.fsdecode(b'caf\\xe9.jpg'))
 sys.exit(run('vse', {'say': say, 'x': say}, ['say'], '1'))
 """

@@ -10,8 +10,8 @@ from experiments import RESULTS, compare, per_image, trained
 from experiments.caption_metrics import evaluate_captions
 from experiments.compare import differences
 from experiments.per_image import captions_row, ranking_row
-from vse.errors import InputError
 from vse.metrics import Recall, bootstrap_rsum, rsum
+from vse.system.errors import InputError
 
 OWNER = np.repeat(np.arange(40), 5)
 

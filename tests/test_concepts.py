@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scnlm.concepts import SentenceBank
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from dataset_layouts import entry, fails, flickr8k, karpathy, owned, photos, spl
 
 from vse.caption_lists import hashed_splits
 from vse.datasets import photo_id, read_dataset, without_photos
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 # --- Flickr8K
 

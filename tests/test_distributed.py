@@ -7,10 +7,10 @@ from processes import train_in_ranks
 from vse import distributed
 from vse.checkpoint import load_resume
 from vse.configs import TrainConfig
-from vse.errors import InputError
 from vse.image_encoder import ImageConfig
 from vse.losses import LossConfig
 from vse.model import VSEConfig
+from vse.system.errors import InputError
 from vse.text_encoders import TextConfig
 from vse.train import train
 

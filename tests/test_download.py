@@ -18,8 +18,8 @@ import pytest
 from vse import download as module
 from vse.datasets import read_dataset
 from vse.download import download
-from vse.errors import InputError
-from vse.files import locked
+from vse.system.errors import InputError
+from vse.system.files import locked
 
 
 @dataclass

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from vse.errors import InputError
 from vse.evaluate import HEADER, evaluate, row_of
-from vse.files import parse_json
 from vse.image_features import Features
 from vse.metrics import Recall, bootstrap_rsum, i2t_ranks, t2i_ranks
 from vse.model import VSE, VSEConfig
 from vse.run_log import RunLog
+from vse.system.errors import InputError
+from vse.system.files import parse_json
 from vse.text_encoders import TextConfig
 from vse.vocabulary import Vocabulary
 

@@ -18,10 +18,10 @@ from scnlm.cider import Cider
 from scnlm.rerank import Candidate, Weights, ranked
 from scnlm.train import LMTrainConfig
 from vse.datasets import Dataset, read_dataset
-from vse.errors import InputError
 from vse.image_features import open_combined
 from vse.photos import read_photo
 from vse.recipes import RECIPES
+from vse.system.errors import InputError
 
 pytest.register_assert_rewrite("coloured_shapes", "coloured_captions")
 from coloured_captions import TINY_LM, works  # noqa: E402

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from vse import precision as precision_module
-from vse.errors import InputError
 from vse.image_features import (
     FeatureExtractor,
 )
+from vse.system import precision as precision_module
+from vse.system.errors import InputError
 
 pytest.register_assert_rewrite("small_cnn")
 from small_cnn import SmallNet, run  # noqa: E402

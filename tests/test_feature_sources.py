@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from vse import feature_store
-from vse.errors import InputError
 from vse.image_features import (
     FeatureExtractor,
     Features,
     combine_features,
     open_features,
 )
+from vse.system.errors import InputError
 
 pytest.register_assert_rewrite("small_cnn")
 from small_cnn import run  # noqa: E402

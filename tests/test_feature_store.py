@@ -8,10 +8,10 @@ import pytest
 
 from vse import feature_info
 from vse.datasets import Dataset
-from vse.errors import InputError
 from vse.feature_folder import open_partial, seal
 from vse.feature_sources import combine_features, open_combined
 from vse.feature_store import Features, open_features, without_skipped
+from vse.system.errors import InputError
 
 pytest.register_assert_rewrite("coloured_shapes")
 from coloured_shapes import TINY, call  # noqa: E402

@@ -1,4 +1,4 @@
-"""vse.files: whole files with the umask's mode, strict JSON, one writer a folder, caches without a home."""
+"""vse.system.files: whole files with the umask's mode, strict JSON, one writer a folder, caches without a home."""
 
 import json
 import os
@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from vse import files
-from vse.errors import InputError
-from vse.files import LOCK, clean_temporaries, json_text, locked, parse_json, read_json, user_cache, write_text
+from vse.system import files
+from vse.system.errors import InputError
+from vse.system.files import LOCK, clean_temporaries, json_text, locked, parse_json, read_json, user_cache, write_text
 
 GONE = 2**22 + 1  # no process has this number: Linux counts to 2^22
 
@@ -102,7 +102,7 @@ def test_one_writer_at_a_time(tmp_path):
 
 def test_another_living_process_holds_its_lock(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from vse.files import locked\n"
+        "import sys; from pathlib import Path; from vse.system.files import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]

@@ -18,8 +18,8 @@ from scnlm.models import MODELS, LMConfig
 from scnlm.rerank import VOTERS, Candidate, Weights, measure, overlaps, parts, ranked, repeats, score, weighted
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.trigram import Trigram
-from vse.errors import InputError
 from vse.model import VSE, VSEConfig
+from vse.system.errors import InputError
 from vse.text_encoders import TextConfig
 from vse.vocabulary import EOS, EOS_ID, SPECIALS, Vocabulary
 

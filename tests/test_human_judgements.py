@@ -10,7 +10,7 @@ from experiments import RESULTS, find_data, human_judgements
 from experiments.judgements import CROWD, EXPERT, Judged, Judgements, check_photos, read_judgements
 from scnlm.rerank import weighted
 from vse.datasets import Dataset, read_dataset
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 CAPTIONS = [(f"{photo}.jpg#{i}", f"{photo} said {i}") for photo in "abc" for i in range(3)] + [("t.jpg#0", "trained")]
 EXPERTS = ["a.jpg\ta.jpg#1\t4\t4\t4", "a.jpg\tb.jpg#0\t1\t2\t1", "b.jpg\tc.jpg#2\t3\t1\t2", "c.jpg\ta.jpg#0\t4\t3\t4"]

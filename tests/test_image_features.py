@@ -15,13 +15,13 @@ import torch
 from PIL import Image
 
 from vse import image_features
-from vse.errors import InputError
-from vse.files import locked
 from vse.image_features import (
     FeatureExtractor,
     extract_features,
     open_features,
 )
+from vse.system.errors import InputError
+from vse.system.files import locked
 
 pytest.register_assert_rewrite("small_cnn")
 from small_cnn import SmallNet, bytes_of, run  # noqa: E402
@@ -253,7 +253,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from vse import feature_extractor
-from vse import precision as precision_module
+from vse.system import precision as precision_module
 from vse.image_features import extract_features
 
 torch.set_num_threads(1)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from vse import index as index_module
-from vse.errors import InputError
 from vse.index import Index, combine
+from vse.system.errors import InputError
 
 
 def unit(rng: np.random.Generator, n: int, d: int) -> np.ndarray:

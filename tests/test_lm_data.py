@@ -13,7 +13,7 @@ from scnlm.data import TaggedText
 from scnlm.models import MODELS, LMConfig, make_model
 from scnlm.structure import TagVocabulary
 from scnlm.train import nats_per_word, noisy
-from vse.errors import InputError
+from vse.system.errors import InputError
 from vse.vocabulary import EOS_ID, SPECIALS, UNK_ID, Vocabulary
 
 DIM, CPU = 8, torch.device("cpu")

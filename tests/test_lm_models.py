@@ -9,8 +9,8 @@ import torch
 from torch.func import functional_call
 
 from scnlm.models import LBL, MODELS, NO_TAG, SCNLM, LMConfig, MultiplicativeLM, make_model
-from vse.errors import InputError
-from vse.settings import config_from_dict
+from vse.system.errors import InputError
+from vse.system.settings import config_from_dict
 from vse.vocabulary import PAD_ID
 
 WORDS, TAGS, DIM = 9, 6, 4

@@ -23,8 +23,8 @@ from scnlm.train import LMTrainConfig, embed, nats_per_word, train
 from vse import checkpoint
 from vse.checkpoint import config_from_dict, load_resume
 from vse.datasets import Dataset
-from vse.errors import InputError
 from vse.model import VSE, VSEConfig
+from vse.system.errors import InputError
 from vse.text_encoders import TextConfig
 from vse.vocabulary import EOS, EOS_ID, UNK_ID, Vocabulary, tokenize
 

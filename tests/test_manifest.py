@@ -1,4 +1,4 @@
-"""vse.manifest: files that do not belong together are not believed, and a hand-edited one can be accepted."""
+"""vse.system.manifest: files that do not belong together are not believed, and a hand-edited one can be accepted."""
 
 import json
 import shutil
@@ -13,9 +13,10 @@ from scnlm.caption import Captioner
 from scnlm.language_model import LanguageModel
 from scnlm.models import LMConfig
 from scnlm.structure import StructureBank, TagVocabulary
-from vse import checkpoint, manifest
-from vse.errors import InputError
+from vse import checkpoint
 from vse.model import VSE, VSEConfig
+from vse.system import manifest
+from vse.system.errors import InputError
 from vse.text_encoders import TextConfig
 from vse.vocabulary import Vocabulary
 

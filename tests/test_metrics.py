@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from vse import metrics
-from vse.errors import InputError
 from vse.metrics import Recall, block_ranks, bootstrap_rsum, i2t_ranks, rsum, t2i_ranks
+from vse.system.errors import InputError
 
 
 def unit(draw, rows, dim=7):

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vse.errors import InputError
 from vse.image_encoder import ImageConfig
 from vse.model import VSE, VSEConfig, _alike
+from vse.system.errors import InputError
 from vse.text_encoders import TextConfig
 from vse.vocabulary import PAD_ID, SPECIALS, UNK_ID, Vocabulary
 

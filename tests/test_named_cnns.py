@@ -3,8 +3,8 @@
 import pytest
 
 from vse.cnn_weights import file_digest
-from vse.errors import InputError
 from vse.named_cnns import permitted
+from vse.system.errors import InputError
 
 OURS = {"encoder": "efficientnet-lite0", "weights": None}
 

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from vse.errors import InputError
 from vse.page import THUMBNAIL_PX, retrieval_page
+from vse.system.errors import InputError
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 NASTY = "<script>alert('x')</script> & \"quotes\" $title ${style} café"

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from matplotlib import rc_context
 from PIL import Image
 
-from vse.errors import InputError
 from vse.labels import overlaps, place
 from vse.pca import Projection, nearest_in_turns, pca, split_words, umap
 from vse.pca_figure import Panel, draw
+from vse.system.errors import InputError
 
 pytest.register_assert_rewrite("coloured_shapes")
 from coloured_shapes import TINY, call, colour_cnn_in, refused, works  # noqa: E402

@@ -12,9 +12,9 @@ from PIL import Image
 from vse import photos
 from vse.dataset_report import unreadable_images
 from vse.datasets import read_dataset
-from vse.errors import InputError
 from vse.photo_files import HEIF_SUFFIXES, PHOTO_SUFFIXES
 from vse.photos import FORMATS, VIEWS, BadPhoto, check_photo, cut, read_photo, upright_rgb
+from vse.system.errors import InputError
 
 
 def scene(width=40, height=24) -> Image.Image:

@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
-from vse import precision
-from vse.errors import InputError
-from vse.precision import autocast, has_bfloat16, precision_of_run, resolve_precision
+from vse.system import precision
+from vse.system.errors import InputError
+from vse.system.precision import autocast, has_bfloat16, precision_of_run, resolve_precision
 
 AVX2 = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "1"}
 CPU = torch.device("cpu")
@@ -84,7 +84,7 @@ def test_the_probe_draws_nothing():
 
 PROBE = """
 import torch
-from vse.precision import has_bfloat16, resolve_precision, precision_of_run, runs_in_bfloat16
+from vse.system.precision import has_bfloat16, resolve_precision, precision_of_run, runs_in_bfloat16
 assert not has_bfloat16() and resolve_precision("auto") == "float32" and not runs_in_bfloat16("cpu")
 reader = torch.nn.LSTM(8, 8)
 try:

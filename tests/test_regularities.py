@@ -16,10 +16,10 @@ from experiments import regularities as flickr
 from experiments import regularities_scenes as on_scenes
 from experiments import regularity_methods as methods
 from experiments.regularity_queries import QUERIES, names
-from vse.errors import InputError
 from vse.index import Index
 from vse.regularities import analogy, arithmetic, by_mean_distance, check_known, embed_words, nearest
 from vse.scenes import Scene, sample_scenes
+from vse.system.errors import InputError
 from vse.vocabulary import Vocabulary, tokenize
 
 pytest.register_assert_rewrite("coloured_shapes")

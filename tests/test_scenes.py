@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from vse import scene_captions
-from vse.errors import InputError
 from vse.scenes import (
     COLOURS,
     PLACES,
@@ -24,6 +23,7 @@ from vse.scenes import (
     sample_scenes,
     world,
 )
+from vse.system.errors import InputError
 from vse.vocabulary import tokenize
 
 COUNT = 20  # four families; a picture takes 15 ms, several times that under the type checks

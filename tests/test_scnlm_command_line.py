@@ -29,8 +29,8 @@ from scnlm.rerank import Weights, ranked, tune
 from scnlm.rerank import parts as parts_of
 from vse import checkpoint
 from vse.datasets import read_dataset
-from vse.errors import InputError
 from vse.image_features import open_combined
+from vse.system.errors import InputError
 
 pytest.register_assert_rewrite("coloured_shapes", "coloured_captions")
 import coloured_shapes  # noqa: E402

@@ -19,7 +19,7 @@ from experiments import find_data
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.tags import SPACY_MODEL, TAG_SETS, tag_cache, tag_captions
 from vse.datasets import read_dataset
-from vse.errors import InputError
+from vse.system.errors import InputError
 from vse.vocabulary import tokenize
 
 CAPTIONS = (

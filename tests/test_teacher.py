@@ -7,10 +7,10 @@ import torch
 from vse import checkpoint
 from vse.batches import TrainingSet
 from vse.configs import TrainConfig
-from vse.errors import InputError
 from vse.evaluate import evaluate
 from vse.losses import LossConfig, distillation
 from vse.model import VSEConfig
+from vse.system.errors import InputError
 from vse.teacher import Teacher
 from vse.text_encoders import TextConfig
 from vse.train import train

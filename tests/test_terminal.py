@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tqdm import tqdm
 
-from vse.command_line import hit_line, is_first_process, run
 from vse.search import Hit
-from vse.terminal import Screen, printable
+from vse.system.command_line import hit_line, is_first_process, run
+from vse.system.terminal import Screen, printable
 
 ROOT = Path(__file__).resolve().parent.parent
 EVIL = "a\x1b]0;title\x07b\x1b[2Jc\x9bd\u202ee\u2066f\x7fg\rh\x00"
@@ -90,7 +90,7 @@ def program(script: str, *argv: str, **environment: str) -> subprocess.Popen:
 
 SAY = """
 import os, sys
-from vse.command_line import run
+from vse.system.command_line import run
 def say(): print("dog \\U0001f415", os.fsdecode(b'caf\\xe9.jpg'))
 sys.exit(run('vse', {'say': say, 'x': say}, ['say'], '1'))
 """
@@ -108,7 +108,7 @@ def test_any_terminal_prints_any_name(encoding, printed):
 
 WAIT = """
 import sys, time
-from vse.command_line import run
+from vse.system.command_line import run
 def wait():
     print("ready", flush=True)
     try:

@@ -13,18 +13,18 @@ import torch
 from processes import run_training, start
 
 from vse import checkpoint
-from vse import precision as precision_module
 from vse import train as train_module
 from vse.checkpoint import load, load_resume, save_resume
 from vse.configs import TrainConfig
-from vse.errors import InputError
 from vse.evaluate import evaluate
-from vse.files import LOCK, locked
 from vse.image_encoder import ImageConfig
 from vse.image_features import Features
 from vse.losses import LossConfig
 from vse.model import VSEConfig
-from vse.precision import resolve_precision
+from vse.system import precision as precision_module
+from vse.system.errors import InputError
+from vse.system.files import LOCK, locked
+from vse.system.precision import resolve_precision
 from vse.text_encoders import TextConfig
 from vse.train import train
 

@@ -17,8 +17,8 @@ from reference_trigram import NoDiscounts, kneser_ney, log_prob
 from scnlm import __version__
 from scnlm.__main__ import main
 from scnlm.trigram import Trigram, estimate
-from vse.command_line import parse
-from vse.errors import InputError
+from vse.system.command_line import parse
+from vse.system.errors import InputError
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "reference"
 FALLBACK = (0.5, 1.0, 1.5)

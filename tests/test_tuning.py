@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import check_grad
 
 from scnlm.rerank import _NAMES, Weights, _Pool, tune, weighted
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 
 def task(

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vse import vocabulary as vocabulary_module
-from vse.errors import InputError
+from vse.system.errors import InputError
 from vse.vocabulary import BOS_ID, EOS_ID, MOST_WORDS, PAD_ID, SPECIALS, UNK_ID, Vocabulary, cut_long, tokenize
 
 

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from vse.errors import InputError
+from vse.system.errors import InputError
 from vse.word_vectors import read_word_vectors
 
 VECTORS = {

@@ -13,12 +13,24 @@ try:
     from tyro.conf import Positional, arg
 
     from vse import __version__
-    from vse.command_line import Count, Data, Device, Images, Run, Seed, is_first_process, read_extra_text, run, table
     from vse.commands_regularities import arithmetic, pca
     from vse.commands_search import search
-    from vse.configs import Precision, TrainConfig
-    from vse.errors import InputError
+    from vse.configs import TrainConfig
     from vse.recipes import RECIPES
+    from vse.system.command_line import (
+        Count,
+        Data,
+        Device,
+        Images,
+        Run,
+        Seed,
+        is_first_process,
+        read_extra_text,
+        run,
+        table,
+    )
+    from vse.system.errors import InputError
+    from vse.system.settings import Precision
 except KeyboardInterrupt:  # the program is only starting: nobody wants to see where
     print("vse: interrupted", file=sys.stderr)
     sys.exit(130)

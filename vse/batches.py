@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vse.datasets import Dataset
-from vse.errors import InputError
 from vse.image_features import Features
+from vse.system.errors import InputError
 from vse.vocabulary import PAD_ID, Vocabulary
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vse.errors import InputError
-from vse.terminal import is_storable
+from vse.system.errors import InputError
+from vse.system.terminal import is_storable
 
 LIST_SUFFIXES = (".csv", ".tsv", ".txt", ".token", ".json")
 # What the columns are called: here, and in Kaggle's copy of Flickr30K.

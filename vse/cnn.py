@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from vse._torchvision import import_torchvision
 from vse.cnn_weights import fetch, load_weights, require_host
-from vse.errors import InputError
-from vse.files import user_cache
+from vse.system.errors import InputError
+from vse.system.files import user_cache
 
 ENCODERS = (
     *(f"efficientnet-lite{i}" for i in (2, 0, 1)),

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
-from vse.errors import InputError
-from vse.files import user_cache
+from vse.system.errors import InputError
+from vse.system.files import user_cache
 
 _KILLED_S = 24 * 3600  # a download that has not been written to for as long will not go on
 

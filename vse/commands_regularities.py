@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from vse.arguments import Between
-from vse.command_line import CNNs, Count, Device, Run, hit_line
 from vse.commands_search import FeatureFolders, load_searcher
+from vse.system.arguments import Between
+from vse.system.command_line import CNNs, Count, Device, Run, hit_line
 
 
 def arithmetic(

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from vse.command_line import CNNs, Count, Device, Run, hit_line
-from vse.errors import InputError
+from vse.system.command_line import CNNs, Count, Device, Run, hit_line
+from vse.system.errors import InputError
 
 FeatureFolders = Annotated[
     list[Path], arg(help="feature folders that RUN was trained on: what is in them does not go through the CNN again")

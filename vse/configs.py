@@ -6,9 +6,7 @@ They stand apart from what they configure, so that the command line lists and ch
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vse.settings import SIZE, check_settings
-
-Precision = Literal["auto", "float32", "bfloat16"]
+from vse.system.settings import SIZE, Precision, check_settings
 
 
 @dataclass(frozen=True)

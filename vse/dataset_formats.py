@@ -18,9 +18,9 @@ from vse.caption_lists import (
     table_captions,
     with_splits,
 )
-from vse.errors import InputError
-from vse.files import parse_json
 from vse.photo_files import walk_photos
+from vse.system.errors import InputError
+from vse.system.files import parse_json
 
 SPLIT_FILES = {
     "train": "Flickr_8k.trainImages.txt",

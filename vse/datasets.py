@@ -18,9 +18,9 @@ from jaxtyping import Bool, Int64
 
 from vse.caption_lists import LIST_SUFFIXES, CaptionList, is_caption_list
 from vse.dataset_formats import TOKEN_FILE, read_flickr8k, read_list, read_photo_folder
-from vse.errors import InputError
 from vse.listed_photos import find_photos, keep_inside, notes_on_lists
 from vse.photo_files import is_hidden
+from vse.system.errors import InputError
 
 # A run of letters of a script that puts no spaces between words: Thai to Tibetan, Burmese, Khmer, kana, Han.
 UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{5}")

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 
 def find_device(name: str) -> torch.device:

@@ -21,9 +21,9 @@ import requests
 from tqdm import tqdm
 
 from vse.dataset_formats import SPLIT_FILES, TOKEN_FILE
-from vse.errors import InputError
-from vse.files import locked, read_json
 from vse.photo_files import is_photo
+from vse.system.errors import InputError
+from vse.system.files import locked, read_json
 
 FLICKR30K_FORM = "https://shannon.cs.illinois.edu/DenotationGraph/"
 FLICKR8K_PHOTOS_EXPECTED = 8091

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 from vse.datasets import Dataset
-from vse.errors import InputError
 from vse.image_features import Features
 from vse.metrics import Recall, block_ranks, bootstrap_rsum, rsum
 from vse.model import VSE
+from vse.system.errors import InputError
 
 # What a row's numbers mean, in the order they are printed.
 HEADER = ("", "i2t R@1", "R@5", "R@10", "Med r", "t2i R@1", "R@5", "R@10", "Med r", "rsum")

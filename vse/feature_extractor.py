@@ -19,10 +19,10 @@ from PIL import Image
 from vse.cnn import load_cnn
 from vse.cnn_weights import file_digest
 from vse.distributed import find_device
-from vse.errors import InputError
 from vse.feature_info import VERSION
 from vse.photos import VIEWS, BadPhoto, cut, read_photo, upright_rgb
-from vse.precision import autocast, resolve_precision
+from vse.system.errors import InputError
+from vse.system.precision import autocast, resolve_precision
 
 DEFAULT_ENCODER = "efficientnet-lite2"
 _AHEAD = 4  # batches that are decoded while the CNN is busy

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vse.errors import InputError
 from vse.feature_info import INFO, check_progress, read_info
 from vse.feature_matrix import open_matrix
 from vse.feature_store import MATRIX, NAMES, PROGRESS
-from vse.files import json_text, read_json, sha256_of, write_text
+from vse.system.errors import InputError
+from vse.system.files import json_text, read_json, sha256_of, write_text
 
 PARTIAL = "features.npy.partial"
 _NOT_COMPARED = {"grid", "version"}  # asked_grid says the same

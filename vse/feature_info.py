@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from vse.errors import InputError
-from vse.files import read_json
+from vse.system.errors import InputError
+from vse.system.files import read_json
 
 VERSION = 1  # of features.json
 INFO = "features.json"

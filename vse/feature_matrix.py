@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vse.errors import InputError
 from vse.side_by_side import SideBySide
+from vse.system.errors import InputError
 
 _TYPES = ("float16", "float32", "float64")
 _LARGEST_ARCHIVE = 2**32  # bytes of an array in a .npz

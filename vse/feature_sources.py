@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vse.errors import InputError
 from vse.feature_info import VERSION, check_info, shape_of
 from vse.feature_store import Features, open_features
 from vse.side_by_side import SideBySide
+from vse.system.errors import InputError
 
 
 def combine_features(sources: Sequence[Features], scales: Sequence[float] | None = None) -> Features:

@@ -18,11 +18,11 @@ import numpy as np
 from jaxtyping import Int
 
 from vse.datasets import Dataset
-from vse.errors import InputError
 from vse.feature_info import INFO, check_progress, read_info
 from vse.feature_matrix import as_views_and_regions, check_finite, open_matrix, read_names
-from vse.files import read_json, sha256_of
 from vse.side_by_side import SideBySide
+from vse.system.errors import InputError
+from vse.system.files import read_json, sha256_of
 
 MATRIX, NAMES, PROGRESS = "features.npy", "names.txt", "progress.json"
 _CHECKED_AT_OPENING = 2**30  # bytes; a larger matrix is checked when its rows are taken

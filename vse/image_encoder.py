@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from vse.configs import ImageConfig
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 Features = Float[Tensor, "b r f"]
 Unit = Float[Tensor, "b d"]

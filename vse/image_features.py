@@ -19,14 +19,14 @@ from tqdm import tqdm
 
 from vse import feature_folder as folder
 from vse.distributed import find_device
-from vse.errors import InputError
 from vse.feature_extractor import DEFAULT_ENCODER, CombinedExtractor, FeatureExtractor, configuration, decoded
 from vse.feature_info import read_info
 from vse.feature_sources import combine_features, open_combined
 from vse.feature_store import PROGRESS, Features, open_features, without_skipped
-from vse.files import locked, read_json
 from vse.photos import VIEWS, BadPhoto, bad_photos, check_photos
-from vse.precision import PRECISIONS, describe_device, resolve_precision
+from vse.system.errors import InputError
+from vse.system.files import locked, read_json
+from vse.system.precision import PRECISIONS, describe_device, resolve_precision
 
 __all__ = [
     "DEFAULT_ENCODER",

@@ -16,8 +16,8 @@ from jaxtyping import Float, Float32, Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from vse.errors import InputError
-from vse.files import parse_json, write_bytes
+from vse.system.errors import InputError
+from vse.system.files import parse_json, write_bytes
 
 INDEX_FILE = "index.safetensors"
 _VERSION = 2  # 1: a file of faiss, which is native code that trusts what it reads

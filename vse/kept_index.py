@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from vse.errors import InputError
-from vse.files import digest_of_path, user_cache
 from vse.index import Index
-from vse.terminal import printable
+from vse.system.errors import InputError
+from vse.system.files import digest_of_path, user_cache
+from vse.system.terminal import printable
 
 _BATCH = 32
 _BATCHES_A_SAVE = 32  # a search of many new photos that is killed loses at most 1024 of them

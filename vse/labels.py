@@ -7,7 +7,7 @@ Axes: n boxes; a box is its centre (x, y) and its size (width, height).
 import numpy as np
 from jaxtyping import Float
 
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 _RINGS, _AROUND = 100, 32  # places that are tried around a point: this many distances, and directions at each
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from vse.caption_lists import LIST_SUFFIXES, CaptionList, file_head, is_caption_list
 from vse.dataset_formats import PHOTO_FOLDERS
-from vse.errors import InputError
 from vse.photo_files import is_hidden, is_photo
+from vse.system.errors import InputError
 
 _MOST = 100  # folders or lists that are looked at where none is named
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 Scores = Float[np.ndarray, "n m"]
 Owner = Int[np.ndarray, " m"]

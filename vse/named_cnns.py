@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vse.cnn_weights import file_digest
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 
 def permitted(info: dict, cnns: Sequence[str | Path] = ()) -> dict:

@@ -11,10 +11,10 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from vse.errors import InputError
-from vse.files import write_bytes
 from vse.photos import read_photo
-from vse.terminal import printable
+from vse.system.errors import InputError
+from vse.system.files import write_bytes
+from vse.system.terminal import printable
 
 THUMBNAIL_PX = 320  # longest side; shown at half of it on ordinary screens, sharp on dense ones
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int64
 
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,12 +16,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from vse.errors import InputError
-from vse.files import write_atomically
 from vse.labels import place
 from vse.pca import Projection
 from vse.photos import read_photo
-from vse.terminal import printable
+from vse.system.errors import InputError
+from vse.system.files import write_atomically
+from vse.system.terminal import printable
 
 FORMATS = (".png", ".pdf", ".svg", ".jpg")
 _DPI, _SIDE, _MARGIN = 100, 720, 0.07  # pixels a panel; the points keep this part of it free at each side

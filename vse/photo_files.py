@@ -9,7 +9,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vse.terminal import is_storable
+from vse.system.terminal import is_storable
 
 # Pillow's name of a format -> the suffixes of its files. None of these starts another program (EPS would).
 _SUFFIXES = {

@@ -10,14 +10,14 @@ from typing import Literal
 import torch
 
 from vse.checkpoint import CONFIG, check_tensors, read_config
-from vse.errors import InputError
-from vse.precision import precision_of_run
+from vse.system.errors import InputError
+from vse.system.precision import precision_of_run
 
 _OF_ADAM = {"step", "exp_avg", "exp_avg_sq"}
 
 
 def precision_for(out: Path, asked: str, device: torch.device, rank: int = 0) -> Literal["float32", "bfloat16"]:
-    """What a folder's training runs in on this device, see `vse.precision.precision_of_run`; rank 0 says a change."""
+    """What a folder's training runs in on this device, see `vse.system.precision`; rank 0 says a change."""
     begun = read_config(out).get("precision") if (out / CONFIG).is_file() else None
     precision = precision_of_run(asked, begun, device)
     if rank == 0 and begun in ("float32", "bfloat16") and begun != precision:

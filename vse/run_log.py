@@ -4,8 +4,8 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from vse.errors import InputError
-from vse.files import json_text, write_text
+from vse.system.errors import InputError
+from vse.system.files import json_text, write_text
 
 
 class RunLog:

@@ -18,10 +18,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from vse import scene_captions
-from vse.errors import InputError
-from vse.files import write_text
 from vse.scene_drawing import LOOKS, PAINTS, draw_scene
 from vse.scene_things import THINGS as DRAWN_THINGS
+from vse.system.errors import InputError
+from vse.system.files import write_text
 
 VERSION = (
     1  # of the pictures and sentences: raise it when either changes, so that old folders are not mixed in

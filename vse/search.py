@@ -18,13 +18,13 @@ import numpy as np
 from jaxtyping import Float
 
 from vse.dataset_formats import read_captions
-from vse.errors import InputError
 from vse.feature_store import Features
 from vse.index import Index
 from vse.kept_index import Built, index_home, updated
 from vse.photo_files import is_photo, walk_photos
 from vse.photos import BadPhoto, read_photo
-from vse.terminal import printable
+from vse.system.errors import InputError
+from vse.system.terminal import printable
 from vse.vocabulary import Vocabulary, tokenize
 
 

@@ -19,15 +19,15 @@ from vse import checkpoint, distributed
 from vse.batches import TextPair, TextPairs, TrainingSet
 from vse.configs import TrainConfig
 from vse.datasets import Dataset
-from vse.errors import InputError
 from vse.evaluate import Row, evaluate
-from vse.files import locked, sha256_of
 from vse.image_features import Features
 from vse.losses import InfoNCELoss, RankingLoss, distillation, make_objective
 from vse.model import VSE
-from vse.precision import autocast, describe_device
 from vse.resumed import check_modules, check_optimizer, counters_of, precision_for
 from vse.run_log import RunLog
+from vse.system.errors import InputError
+from vse.system.files import locked, sha256_of
+from vse.system.precision import autocast, describe_device
 from vse.teacher import Teacher
 from vse.train_config import make_optimizer, set_learning_rate
 from vse.vocabulary import Vocabulary

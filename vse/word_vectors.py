@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 _PIECE = 1 << 22  # bytes read at once
 _LONGEST_LINE = 1 << 20

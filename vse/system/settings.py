@@ -11,9 +11,11 @@ import typing
 from collections.abc import Sequence
 from functools import cache
 from types import NoneType, UnionType
+from typing import Literal
 
-from vse.errors import InputError
+from vse.system.errors import InputError
 
+Precision = Literal["auto", "float32", "bfloat16"]  # see `vse.system.precision`
 SIZE = "[1, 65536]"  # of a layer: more is a slip of the keyboard, and its weights would not fit in memory
 _LARGEST = 2**63  # what a tensor or a file of ours can hold as a whole number
 _WORDS = {

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 LOCK = ".lock"
 _FOREIGN_LOCK_S = 24 * 3600  # a lock of another host, which cannot be asked, counts for as long

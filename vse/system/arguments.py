@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from vse.errors import InputError
+from vse.system.errors import InputError
 
 Takes = Literal["nothing", "one", "many"]  # values of an option
 _BUILT_IN = {"-h": "nothing", "--help": "nothing"}

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from vse.errors import InputError
-from vse.files import read_json, sha256_of, write_json
+from vse.system.errors import InputError
+from vse.system.files import read_json, sha256_of, write_json
 
 MANIFEST = "manifest.json"
 VERSION = 1

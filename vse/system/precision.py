@@ -12,8 +12,8 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from vse.configs import Precision
-from vse.errors import InputError
+from vse.system.errors import InputError
+from vse.system.settings import Precision
 
 PRECISIONS = get_args(Precision)
 _SIDE = 256  # of the probe's product; where bfloat16 is emulated it takes 14 ms, else 0.1

@@ -16,10 +16,10 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, arg
 
-from vse.arguments import Count, Seed, check_numbers, in_order, options_of
-from vse.errors import InputError
-from vse.files import json_text
-from vse.terminal import caught_signals, printable, safe_streams
+from vse.system.arguments import Count, Seed, check_numbers, in_order, options_of
+from vse.system.errors import InputError
+from vse.system.files import json_text
+from vse.system.terminal import caught_signals, printable, safe_streams
 
 __all__ = [
     "CNNs",
