@@ -22,7 +22,7 @@ from vse.datasets import read_dataset
 from vse.image_features import Features, extract_features
 from vse.index import Index
 from vse.recipes import RECIPES
-from vse.scenes import COLOURS, PLACES, Scene, read_truth, render
+from vse.scenes.scenes import COLOURS, PLACES, Scene, read_truth, render
 from vse.system.files import write_text
 from vse.train import train
 

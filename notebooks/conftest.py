@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from vse.scenes import make_scenes
+from vse.scenes.scenes import make_scenes
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="notebooks-")  # removed at exit
 _OUT = Path(_FOLDER.name)

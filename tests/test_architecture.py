@@ -33,13 +33,13 @@ VSE = {
     "dataset_formats": "caption_lists photo_files",
     "listed_photos": "caption_lists dataset_formats photo_files",
     "dataset_report": "datasets photos vocabulary",
-    "datasets": "caption_lists dataset_formats listed_photos photo_files scenes",
+    "datasets": "caption_lists dataset_formats listed_photos photo_files scenes.scenes",
     "download": "dataset_formats photo_files",
-    "scene_pen": "",
-    "scene_things": "scene_pen",
-    "scene_captions": "",
-    "scene_drawing": "scene_pen scene_things",
-    "scenes": "scene_captions scene_drawing scene_things",
+    "scenes.pen": "",
+    "scenes.things": "scenes.pen",
+    "scenes.sentences": "",
+    "scenes.drawing": "scenes.pen scenes.things",
+    "scenes.scenes": "scenes.sentences scenes.drawing scenes.things",
     "photo_files": "system.terminal",
     "photos": "photo_files",
     "_torchvision": "",
@@ -90,9 +90,10 @@ VSE = {
     "commands_regularities": "system.arguments system.command_line commands_search pca pca_figure regularities regularities_page"
     " search",
     "system.__init__": "",
+    "scenes.__init__": "",
     "__init__": "checkpoint model",
     "__main__": "__init__ checkpoint system.command_line system.settings commands_regularities commands_search configs dataset_report datasets"
-    " distributed download evaluate image_features recipes retrieval_page scenes search train",
+    " distributed download evaluate image_features recipes retrieval_page scenes.scenes search train",
 }
 SCNLM = {
     # the trigram

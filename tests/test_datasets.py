@@ -371,7 +371,7 @@ def test_scenes_are_made_where_there_are_none(tmp_path, monkeypatch):
         write(out / "scenes.json", "{}")
         photos(out / "images", "0.png", "1.png", "2.png")
 
-    monkeypatch.setitem(sys.modules, "vse.scenes", types.SimpleNamespace(make_scenes=make_scenes))
+    monkeypatch.setitem(sys.modules, "vse.scenes.scenes", types.SimpleNamespace(make_scenes=make_scenes))
     first, again, by_folder = (
         read_dataset("scenes"),
         read_dataset("scenes"),

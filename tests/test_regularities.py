@@ -18,7 +18,7 @@ from experiments import regularity_methods as methods
 from experiments.regularity_queries import QUERIES, names
 from vse.index import Index
 from vse.regularities import analogy, arithmetic, by_mean_distance, check_known, embed_words, nearest
-from vse.scenes import Scene, sample_scenes
+from vse.scenes.scenes import Scene, sample_scenes
 from vse.system.errors import InputError
 from vse.vocabulary import Vocabulary, tokenize
 

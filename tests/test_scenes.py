@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vse import scene_captions
-from vse.scenes import (
+from vse.scenes import sentences
+from vse.scenes.scenes import (
     COLOURS,
     PLACES,
     THING_NAMES,
@@ -224,9 +224,9 @@ def test_captions_depend_on_the_seed_only():
 
 
 def test_grammar_covers_the_world():
-    for table in (scene_captions.NOUNS, scene_captions.DOING):
+    for table in (sentences.NOUNS, sentences.DOING):
         assert set(table) == set(THING_NAMES)
-    for table in (scene_captions.WHEN, scene_captions.CLAUSE, scene_captions.MOOD):
+    for table in (sentences.WHEN, sentences.CLAUSE, sentences.MOOD):
         assert set(table) == set(WEATHERS)
 
 
@@ -357,7 +357,7 @@ def test_killed_run_is_made_again(tmp_path, monkeypatch):
         return render(scene, rng)
 
     with monkeypatch.context() as patch:
-        patch.setattr("vse.scenes.render", render_until_killed)
+        patch.setattr("vse.scenes.scenes.render", render_until_killed)
         with pytest.raises(KeyboardInterrupt):
             make_scenes(out, seed=5, count=20)
     assert not (out / "scenes.json").exists() and len(list((out / "images").iterdir())) == 11

@@ -63,7 +63,7 @@ def download(name: Positional[str], out: Positional[Path], /, mirror: str | None
 
 def scenes(out: Positional[Path], /, seed: Seed = 0, count: Count = 1000) -> None:
     """Writes the embedded data set of rendered scenes into a folder."""
-    from vse.scenes import make_scenes
+    from vse.scenes.scenes import make_scenes
 
     print(make_scenes(out, seed=seed, count=count))
 

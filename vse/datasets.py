@@ -114,7 +114,7 @@ def read_dataset(data: str | Path, images: Path | None = None) -> Dataset:
 
 def _scenes() -> Path:
     """The folder of the embedded data set, made now if it is not there yet."""
-    from vse.scenes import make_scenes  # here: drawing is needed by nobody else
+    from vse.scenes.scenes import make_scenes  # here: drawing is needed by nobody else
 
     folder = Path("data/scenes")
     make_scenes(folder)  # does nothing where the very same scenes are there already

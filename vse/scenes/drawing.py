@@ -1,4 +1,4 @@
-"""Draws one scene: sky, hills, ground, weather, and the arrangement of the things of `scene_things.py`.
+"""Draws one scene: sky, hills, ground, weather, and the arrangement of the things of `things.py`.
 
 The made-up data set is no part of the paper; it is the test bed for what real photos cannot check exactly.
 Captions, sampling and files are in `scenes.py`. Every random choice comes from the caller's `random.Random`.
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from vse.scene_pen import Colour, Light, Number, Paint, Pen, Point, mix
-from vse.scene_things import SECOND_THINGS, THINGS, fence
+from vse.scenes.pen import Colour, Light, Number, Paint, Pen, Point, mix
+from vse.scenes.things import SECOND_THINGS, THINGS, fence
 
 SIZE = 224  # pixels of the picture, the input size of most ImageNet CNNs
 SUPERSAMPLING = 3  # drawn this many times larger, then reduced: smooth edges at an eighth of the cost of 8 x

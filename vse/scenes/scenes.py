@@ -2,7 +2,7 @@
 
 No part of the paper: the test bed for what real photos cannot check exactly, such as whether the top hit for
 image - "blue" + "red" is the same scene with nothing but the colour changed. The drawing is in
-`scene_drawing.py`, the sentences are in `scene_captions.py`; `datasets.py` reads the folder as a data set.
+`drawing.py`, the sentences are in `sentences.py`; `datasets.py` reads the folder as a data set.
 """
 
 import csv
@@ -17,9 +17,9 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from vse import scene_captions
-from vse.scene_drawing import LOOKS, PAINTS, draw_scene
-from vse.scene_things import THINGS as DRAWN_THINGS
+from vse.scenes import sentences
+from vse.scenes.drawing import LOOKS, PAINTS, draw_scene
+from vse.scenes.things import THINGS as DRAWN_THINGS
 from vse.system.errors import InputError
 from vse.system.files import write_text
 
@@ -109,12 +109,12 @@ def captions(scene: Scene, rng: random.Random | int, n: int = CAPTIONS_PER_IMAGE
     if not 1 <= n <= 20:
         raise InputError(f"{n} captions of a scene cannot be made: a number from 1 to 20 is needed")
     rng = random.Random(rng) if isinstance(rng, int) else rng
-    sentences = [scene_captions.full_sentence(scene, rng)]
-    while len(sentences) < n:
-        sentence = scene_captions.sentence(scene, rng)
-        if sentence not in sentences:
-            sentences.append(sentence)
-    return sentences
+    texts = [sentences.full_sentence(scene, rng)]
+    while len(texts) < n:
+        sentence = sentences.sentence(scene, rng)
+        if sentence not in texts:
+            texts.append(sentence)
+    return texts
 
 
 def make_scenes(out: Path, *, seed: int = 0, count: int = 1000) -> Path:

@@ -1,12 +1,12 @@
 """Draws the things of a made-up scene with a `Pen`: ten main things in any paint, three second things.
 
 A thing stands on y = 0 and is about 100 units wide or high; the pen says where that is on the canvas and what
-the light is. No random choices here and no weather: those are in `scene_drawing.py`.
+the light is. No random choices here and no weather: those are in `drawing.py`.
 """
 
 from collections.abc import Callable
 
-from vse.scene_pen import LAMPLIGHT, WHITE, Number, Paint, Pen, arc, mix
+from vse.scenes.pen import LAMPLIGHT, WHITE, Number, Paint, Pen, arc, mix
 
 GLASS, SNOW, BLACK = (176, 214, 232), (250, 252, 255), (0, 0, 0)
 WOOD, DARK_WOOD, TYRE, STEEL = (150, 104, 62), (104, 70, 42), (44, 44, 50), (186, 190, 196)
