@@ -31,10 +31,10 @@ from scnlm.rerank import VOTERS, Candidate, Weights, parts, ranked, tune
 from scnlm.tags import tag_cache
 from scnlm.train import LMTrainConfig, train
 from scnlm.trigram import Trigram, estimate
-from vse.datasets import Dataset, read_dataset, without_evaluated
+from vse.data.datasets import Dataset, read_dataset, without_evaluated
+from vse.data.vocabulary import tokenize
 from vse.system.errors import InputError
 from vse.system.files import write_json
-from vse.vocabulary import tokenize
 
 SEEDS = (0, 1, 2)
 TUNED = 400  # dev images that weights are tuned on

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64
 from experiments import RESULTS, find_data
 from experiments.per_image import PerImage, read_captions_row, read_ranking
 from experiments.ranking import EXPERIMENTS, commit
-from vse.datasets import read_dataset
+from vse.data.datasets import read_dataset
 from vse.system.command_line import table
 from vse.system.errors import InputError
 from vse.system.files import write_json

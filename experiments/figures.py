@@ -10,7 +10,7 @@ from PIL import Image
 
 from experiments import RESULTS, free_photos
 from scnlm.caption import Captioner, shipped_set
-from vse.photos import read_photo
+from vse.data.photos import read_photo
 from vse.scenes.scenes import render, sample_scenes
 
 COLUMNS, ROWS, GAP, SIDE = 6, 2, 4, 160

@@ -22,9 +22,9 @@ from scnlm.concepts import Concepts, SentenceBank
 from scnlm.rerank import Weights, repeats, weighted
 from scnlm.trigram import Trigram, estimate
 from vse.checkpoint import write_json
-from vse.datasets import Dataset, read_dataset
+from vse.data.datasets import Dataset, read_dataset
+from vse.data.vocabulary import tokenize
 from vse.system.errors import InputError
-from vse.vocabulary import tokenize
 
 METRICS = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor": "METEOR", "cider": "CIDEr"}
 COSINES = {name: f"cosine: {EXPERIMENTS[name].about}" for name in ("paper", "linear", "best", "ensemble")}

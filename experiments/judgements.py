@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 from scipy.stats import kendalltau
 
-from vse.dataset_formats import TOKEN_FILE, read_text
-from vse.datasets import Dataset
+from vse.data.datasets import Dataset
+from vse.data.formats import TOKEN_FILE, read_text
 from vse.system.errors import InputError
 
 EXPERT, CROWD = "ExpertAnnotations.txt", "CrowdFlowerAnnotations.txt"

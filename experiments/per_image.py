@@ -17,8 +17,8 @@ from experiments import RESULTS, find_data
 from experiments.caption_metrics import has_java, score_captions, tokenize
 from experiments.ranking import EXPERIMENTS
 from experiments.trained import scorers
-from vse import vocabulary
-from vse.datasets import Dataset, read_dataset
+from vse.data import vocabulary
+from vse.data.datasets import Dataset, read_dataset
 from vse.metrics import block_ranks
 from vse.system.errors import InputError
 from vse.system.files import read_json, write_atomically, write_json

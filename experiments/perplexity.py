@@ -25,10 +25,10 @@ from scnlm.language_model import LanguageModel
 from scnlm.tags import tag_cache, tag_captions
 from scnlm.train import LMTrainConfig, embed, nats_per_word, train
 from scnlm.trigram import Trigram, estimate
-from vse.datasets import Dataset, read_dataset, without_evaluated
+from vse.data.datasets import Dataset, read_dataset, without_evaluated
+from vse.data.vocabulary import Vocabulary, tokenize
 from vse.system.errors import InputError
 from vse.system.files import read_json, write_json
-from vse.vocabulary import Vocabulary, tokenize
 
 ENCODER = "models/flickr8k/vse"
 EXTRA = "flickr30k/dataset_flickr30k.json"

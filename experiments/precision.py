@@ -20,7 +20,7 @@ from experiments import RESULTS, find_data
 from experiments.ranking import EXPERIMENTS, FEATURES, commit
 from scnlm.caption import ENCODER, Captioner, shipped_set
 from vse import checkpoint
-from vse.datasets import read_dataset
+from vse.data.datasets import read_dataset
 from vse.evaluate import evaluate
 from vse.image_features import extract_features, open_combined
 from vse.system.errors import InputError

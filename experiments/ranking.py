@@ -18,7 +18,7 @@ import numpy as np
 from experiments import RESULTS, find_data
 from vse import checkpoint
 from vse.configs import TrainConfig
-from vse.datasets import Dataset, read_dataset
+from vse.data.datasets import Dataset, read_dataset
 from vse.evaluate import evaluate
 from vse.image_features import Features, combine_features, extract_features, open_features
 from vse.model import VSE

@@ -20,10 +20,10 @@ from experiments.regularities_scenes import scenes
 from experiments.regularity_methods import METHODS, embedded, query_of, top_others
 from experiments.regularity_queries import QUERIES, Query, names
 from vse import checkpoint
-from vse.datasets import read_dataset
+from vse.data.datasets import read_dataset
+from vse.data.vocabulary import tokenize
 from vse.index import Index
 from vse.system.errors import InputError
-from vse.vocabulary import tokenize
 
 SEEDS = (0, 1, 2)
 RESAMPLES = 1000

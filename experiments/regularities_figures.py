@@ -14,12 +14,12 @@ from experiments.ranking import EXPERIMENTS, features_of
 from experiments.regularities_scenes import four_of_each, scene_features
 from experiments.regularity_queries import names
 from vse import checkpoint
-from vse.datasets import read_dataset
+from vse.data.datasets import read_dataset
+from vse.data.vocabulary import tokenize
 from vse.model import VSE
 from vse.pca import pca
 from vse.pca_figure import Panel, draw
 from vse.regularities import embed_words
-from vse.vocabulary import tokenize
 
 TITLES = {"linear": "sum of words", "paper": "LSTM"}
 SCENES = {  # name -> words, and of which scenes the pictures are

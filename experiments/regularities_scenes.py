@@ -18,7 +18,7 @@ from tqdm import tqdm
 from experiments.ranking import changed
 from experiments.regularity_methods import METHODS, TOP, embedded, query_of, top_others
 from vse import checkpoint
-from vse.datasets import read_dataset
+from vse.data.datasets import read_dataset
 from vse.image_features import Features, extract_features
 from vse.index import Index
 from vse.recipes import RECIPES

@@ -28,7 +28,8 @@ from scnlm.train import LMTrainConfig, batch_loss
 from vse import checkpoint
 from vse.batches import Batch, TrainingSet
 from vse.configs import TrainConfig
-from vse.datasets import read_dataset
+from vse.data.datasets import read_dataset
+from vse.data.vocabulary import Vocabulary, tokenize
 from vse.image_features import FeatureExtractor, Features, extract_features
 from vse.losses import make_objective
 from vse.metrics import block_ranks
@@ -37,7 +38,6 @@ from vse.recipes import RECIPES
 from vse.system.errors import InputError
 from vse.system.precision import autocast, describe_device, resolve_precision
 from vse.train_config import make_optimizer
-from vse.vocabulary import Vocabulary, tokenize
 
 STEPS, ROUNDS = 20, 3
 

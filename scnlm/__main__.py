@@ -101,7 +101,7 @@ def train(
     from scnlm.tags import tag_cache
     from scnlm.train import train
     from vse.checkpoint import load
-    from vse.datasets import read_dataset
+    from vse.data.datasets import read_dataset
     from vse.distributed import find_device
 
     dataset = read_dataset(data, images)
@@ -140,7 +140,7 @@ def assemble(
     """
     from scnlm.assemble import assemble
     from vse.checkpoint import load
-    from vse.datasets import read_dataset
+    from vse.data.datasets import read_dataset
     from vse.distributed import find_device
     from vse.image_features import open_combined, without_skipped
 
@@ -189,9 +189,9 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
 
 def _read(data: str, images: Path | None = None) -> tuple[list[list[str]], str]:
     """Tokenised sentences, and what an error calls the i-th: lines of a text, or training captions of a data set."""
-    from vse.caption_lists import is_caption_list
-    from vse.datasets import read_dataset
-    from vse.vocabulary import tokenize
+    from vse.data.caption_lists import is_caption_list
+    from vse.data.datasets import read_dataset
+    from vse.data.vocabulary import tokenize
 
     path = Path(data)
     if path.is_file() and path.suffix.lower() not in (".json", ".csv", ".tsv") and not is_caption_list(path):
@@ -204,7 +204,7 @@ def _read(data: str, images: Path | None = None) -> tuple[list[list[str]], str]:
 
 def _read_sentences(path: Path) -> list[list[str]]:
     """The words of each line of a UTF-8 text."""
-    from vse.caption_lists import read_text
+    from vse.data.caption_lists import read_text
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a text with one tokenised sentence a line")

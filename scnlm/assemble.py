@@ -24,13 +24,13 @@ from scnlm.language_model import STRUCTURES
 from scnlm.rerank import Candidate, Weights, parts, ranked, tune
 from scnlm.trigram import Trigram
 from vse import checkpoint
-from vse.datasets import Dataset
+from vse.data.datasets import Dataset
+from vse.data.vocabulary import tokenize
 from vse.image_features import Features
 from vse.model import VSE
 from vse.system import manifest
 from vse.system.errors import InputError
 from vse.system.files import LOCK, locked, write_bytes, write_json
-from vse.vocabulary import tokenize
 
 
 class Tuned(NamedTuple):

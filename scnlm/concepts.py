@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from scnlm.configs import CONTENTS
+from vse.data.vocabulary import SPECIALS
 from vse.model import VSE
 from vse.system.errors import InputError
 from vse.system.files import write_atomically
-from vse.vocabulary import SPECIALS
 
 NEAREST = 5  # N, sentences or words of a bag of concepts (supplement)
 NEIGHBOURS = 60  # sentences of the bag that a caption is compared with; chosen on Flickr8K dev

@@ -15,8 +15,8 @@ from torch import Tensor
 from scnlm.models import NO_TAG
 from scnlm.structure import TagVocabulary
 from vse.batches import pad
+from vse.data.vocabulary import EOS, EOS_ID, UNK_ID, Vocabulary, cut_long
 from vse.system.errors import InputError
-from vse.vocabulary import EOS, EOS_ID, UNK_ID, Vocabulary, cut_long
 
 _SORTED_TOGETHER = 20  # batches drawn at random are sorted by length among as many: little padding, still random
 

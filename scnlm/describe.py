@@ -16,11 +16,11 @@ from tqdm import tqdm
 from scnlm.caption import WEIGHTS, CaptionConfig, Captioner, shipped_set
 from scnlm.caption_page import Described, caption_page
 from scnlm.rerank import Candidate
-from vse.datasets import Dataset, read_dataset
+from vse.data.datasets import Dataset, read_dataset
+from vse.data.photo_files import walk_photos
+from vse.data.photos import BadPhoto
 from vse.distributed import find_device
 from vse.model import VSE
-from vse.photo_files import walk_photos
-from vse.photos import BadPhoto
 from vse.system.errors import InputError
 from vse.system.files import json_text
 from vse.system.terminal import printable

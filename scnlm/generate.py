@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scnlm.language_model import LanguageModel
 from scnlm.models import NO_TAG, SCNLM, MultiplicativeLM
-from vse.vocabulary import BOS_ID, EOS, EOS_ID, SPECIALS
+from vse.data.vocabulary import BOS_ID, EOS, EOS_ID, SPECIALS
 
 _AT_ONCE = 4096  # candidates times beam width; bounds memory: as many rows of the vocabulary's logits
 

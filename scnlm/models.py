@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from scnlm.configs import LMConfig
-from vse.vocabulary import BOS_ID
+from vse.data.vocabulary import BOS_ID
 
 Tokens = Int[Tensor, "b t"]
 Tags = Int[Tensor, "b t"]

@@ -79,7 +79,7 @@ def tag_cache(data: str | Path) -> Path:
 def _joined(tokens: Sequence[str]) -> str:
     """The tokens as one text with a space between them."""
     if isinstance(tokens, str):
-        raise InputError(f"{tokens[:80]!r} is a text; expected a list of tokens, as vse.vocabulary.tokenize gives it")
+        raise InputError(f"{tokens[:80]!r} is a text; expected a list of tokens, as `tokenize` gives it")
     text = " ".join(tokens)
     if text.split() != list(tokens):
         bad = next(token for token in tokens if token.split() != [token])

@@ -21,7 +21,8 @@ from scnlm.language_model import LanguageModel
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.tags import tag_captions
 from vse import checkpoint
-from vse.datasets import Dataset
+from vse.data.datasets import Dataset
+from vse.data.vocabulary import SPECIALS, Vocabulary, cut_long, tokenize
 from vse.distributed import find_device
 from vse.model import VSE
 from vse.resumed import check_modules, check_optimizer, counters_of, precision_for
@@ -30,7 +31,6 @@ from vse.system.errors import InputError
 from vse.system.files import locked, write_json
 from vse.system.precision import autocast, describe_device
 from vse.train_config import make_optimizer, set_learning_rate
-from vse.vocabulary import SPECIALS, Vocabulary, cut_long, tokenize
 
 
 def train(

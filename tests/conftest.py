@@ -12,7 +12,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from tiny_world import COLOURS, FRAMES, THINGS  # noqa: E402
 
-from vse.datasets import Dataset  # noqa: E402
+from vse.data.datasets import Dataset  # noqa: E402
 from vse.image_features import Features  # noqa: E402
 from vse.system.precision import has_bfloat16  # noqa: E402
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vse.datasets import Dataset, read_dataset
+from vse.data.datasets import Dataset, read_dataset
 from vse.system.errors import InputError
 
 

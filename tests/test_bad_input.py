@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vse.checkpoint import load
-from vse.photos import MAX_PIXELS
+from vse.data.photos import MAX_PIXELS
 
 pytest.register_assert_rewrite("coloured_shapes")
 from coloured_shapes import (  # noqa: E402

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from vse.batches import TextPairs, TrainingSet, pad
+from vse.data.vocabulary import MOST_WORDS, PAD_ID, Vocabulary
 from vse.image_features import Features
 from vse.system.errors import InputError
-from vse.vocabulary import MOST_WORDS, PAD_ID, Vocabulary
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from vse.caption_lists import is_caption_list, kind_of
-from vse.dataset_formats import read_captions
-from vse.datasets import read_dataset
+from vse.data.caption_lists import is_caption_list, kind_of
+from vse.data.datasets import read_dataset
+from vse.data.formats import read_captions
 from vse.system.errors import InputError
 
 KARPATHY = json.dumps({"images": [{"filename": "1.jpg", "split": "train", "sentences": [{"raw": "A dog, runs"}]}]})

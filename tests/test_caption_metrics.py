@@ -14,7 +14,7 @@ from experiments.caption_metrics import (
     score_captions,
     tokenize,
 )
-from vse.datasets import read_dataset
+from vse.data.datasets import read_dataset
 from vse.system.errors import InputError
 
 needs_java = pytest.mark.skipif(not has_java(), reason="needs Java, which is not found here")

@@ -24,11 +24,11 @@ from vse.checkpoint import (
     write_atomically,
     write_json,
 )
+from vse.data.vocabulary import Vocabulary
 from vse.image_encoder import ImageConfig
 from vse.model import VSE, VSEConfig
 from vse.system.errors import InputError
 from vse.text_encoders import TextConfig
-from vse.vocabulary import Vocabulary
 
 TEXTS = ["a red dog", "the blue boat"]
 CONFIG = VSEConfig(

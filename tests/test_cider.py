@@ -10,9 +10,9 @@ from pycocoevalcap.cider.cider import Cider as Pycocoevalcap
 
 from experiments import find_data
 from scnlm.cider import Cider
-from vse.datasets import read_dataset
+from vse.data.datasets import read_dataset
+from vse.data.vocabulary import tokenize
 from vse.system.errors import InputError
-from vse.vocabulary import tokenize
 
 
 def theirs(references, captions) -> tuple[float, np.ndarray]:

@@ -15,7 +15,7 @@ import vse.image_features
 from vse.__main__ import main
 from vse.checkpoint import load
 from vse.configs import TrainConfig
-from vse.datasets import read_dataset
+from vse.data.datasets import read_dataset
 from vse.image_encoder import ImageConfig
 from vse.image_features import open_combined
 from vse.model import VSEConfig

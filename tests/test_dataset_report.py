@@ -6,8 +6,8 @@ import numpy as np
 from dataset_layouts import flickr8k, photos, write
 from PIL import Image
 
-from vse.dataset_report import describe, unreadable_images
-from vse.datasets import read_dataset
+from vse.data.datasets import read_dataset
+from vse.data.report import describe, unreadable_images
 
 
 def test_report(tmp_path):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from dataset_layouts import entry, fails, flickr8k, karpathy, owned, photos, splits, write
 
-from vse.caption_lists import hashed_splits
-from vse.datasets import photo_id, read_dataset, without_photos
+from vse.data.caption_lists import hashed_splits
+from vse.data.datasets import photo_id, read_dataset, without_photos
 from vse.system.errors import InputError
 
 # --- Flickr8K

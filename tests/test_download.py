@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vse import download as module
-from vse.datasets import read_dataset
-from vse.download import download
+from vse.data import download as module
+from vse.data.datasets import read_dataset
+from vse.data.download import download
 from vse.system.errors import InputError
 from vse.system.files import locked
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from vse.data.vocabulary import Vocabulary
 from vse.evaluate import HEADER, evaluate, row_of
 from vse.image_features import Features
 from vse.metrics import Recall, bootstrap_rsum, i2t_ranks, t2i_ranks
@@ -16,7 +17,6 @@ from vse.run_log import RunLog
 from vse.system.errors import InputError
 from vse.system.files import parse_json
 from vse.text_encoders import TextConfig
-from vse.vocabulary import Vocabulary
 
 
 def make(dataset, seed, embed_dim=6, feature_dim=12):

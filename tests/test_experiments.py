@@ -17,9 +17,9 @@ from scnlm.caption import CaptionConfig, Captioner
 from scnlm.cider import Cider
 from scnlm.rerank import Candidate, Weights, ranked
 from scnlm.train import LMTrainConfig
-from vse.datasets import Dataset, read_dataset
+from vse.data.datasets import Dataset, read_dataset
+from vse.data.photos import read_photo
 from vse.image_features import open_combined
-from vse.photos import read_photo
 from vse.recipes import RECIPES
 from vse.system.errors import InputError
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from vse.batches import TextPairs
-from vse.datasets import Dataset, without_evaluated
-from vse.vocabulary import Vocabulary
+from vse.data.datasets import Dataset, without_evaluated
+from vse.data.vocabulary import Vocabulary
 
 
 def _dataset(images, splits, owners) -> Dataset:

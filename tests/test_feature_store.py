@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vse import feature_info
-from vse.datasets import Dataset
+from vse.data.datasets import Dataset
 from vse.feature_folder import open_partial, seal
 from vse.feature_sources import combine_features, open_combined
 from vse.feature_store import Features, open_features, without_skipped

@@ -18,10 +18,10 @@ from scnlm.models import MODELS, LMConfig
 from scnlm.rerank import VOTERS, Candidate, Weights, measure, overlaps, parts, ranked, repeats, score, weighted
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.trigram import Trigram
+from vse.data.vocabulary import EOS, EOS_ID, SPECIALS, Vocabulary
 from vse.model import VSE, VSEConfig
 from vse.system.errors import InputError
 from vse.text_encoders import TextConfig
-from vse.vocabulary import EOS, EOS_ID, SPECIALS, Vocabulary
 
 DIM, FOUR = 5, ("ball", "dog", "red", "the")
 SIZES = LMConfig(word_dim=6, num_factors=8, context=3, gate_dim=10, tag_context=2, tag_dim=3)

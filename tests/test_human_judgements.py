@@ -9,7 +9,7 @@ import pytest
 from experiments import RESULTS, find_data, human_judgements
 from experiments.judgements import CROWD, EXPERT, Judged, Judgements, check_photos, read_judgements
 from scnlm.rerank import weighted
-from vse.datasets import Dataset, read_dataset
+from vse.data.datasets import Dataset, read_dataset
 from vse.system.errors import InputError
 
 CAPTIONS = [(f"{photo}.jpg#{i}", f"{photo} said {i}") for photo in "abc" for i in range(3)] + [("t.jpg#0", "trained")]

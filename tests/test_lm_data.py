@@ -13,8 +13,8 @@ from scnlm.data import TaggedText
 from scnlm.models import MODELS, LMConfig, make_model
 from scnlm.structure import TagVocabulary
 from scnlm.train import nats_per_word, noisy
+from vse.data.vocabulary import EOS_ID, SPECIALS, UNK_ID, Vocabulary
 from vse.system.errors import InputError
-from vse.vocabulary import EOS_ID, SPECIALS, UNK_ID, Vocabulary
 
 DIM, CPU = 8, torch.device("cpu")
 SIZES = LMConfig(word_dim=8, num_factors=10, context=3, gate_dim=16, tag_context=1, tag_dim=4)

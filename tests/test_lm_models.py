@@ -9,9 +9,9 @@ import torch
 from torch.func import functional_call
 
 from scnlm.models import LBL, MODELS, NO_TAG, SCNLM, LMConfig, MultiplicativeLM, make_model
+from vse.data.vocabulary import PAD_ID
 from vse.system.errors import InputError
 from vse.system.settings import config_from_dict
-from vse.vocabulary import PAD_ID
 
 WORDS, TAGS, DIM = 9, 6, 4
 TINY = LMConfig(word_dim=3, num_factors=5, context=2, gate_dim=7, tag_context=2, tag_dim=2)

@@ -14,11 +14,11 @@ from scnlm.language_model import LanguageModel
 from scnlm.models import LMConfig
 from scnlm.structure import StructureBank, TagVocabulary
 from vse import checkpoint
+from vse.data.vocabulary import Vocabulary
 from vse.model import VSE, VSEConfig
 from vse.system import manifest
 from vse.system.errors import InputError
 from vse.text_encoders import TextConfig
-from vse.vocabulary import Vocabulary
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "flickr8k"
 TEXTS = ["a red dog", "the blue boat"]

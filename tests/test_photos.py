@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vse import photos
-from vse.dataset_report import unreadable_images
-from vse.datasets import read_dataset
-from vse.photo_files import HEIF_SUFFIXES, PHOTO_SUFFIXES
-from vse.photos import FORMATS, VIEWS, BadPhoto, check_photo, cut, read_photo, upright_rgb
+from vse.data import photos
+from vse.data.datasets import read_dataset
+from vse.data.photo_files import HEIF_SUFFIXES, PHOTO_SUFFIXES
+from vse.data.photos import FORMATS, VIEWS, BadPhoto, check_photo, cut, read_photo, upright_rgb
+from vse.data.report import unreadable_images
 from vse.system.errors import InputError
 
 

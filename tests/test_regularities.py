@@ -16,11 +16,11 @@ from experiments import regularities as flickr
 from experiments import regularities_scenes as on_scenes
 from experiments import regularity_methods as methods
 from experiments.regularity_queries import QUERIES, names
+from vse.data.vocabulary import Vocabulary, tokenize
 from vse.index import Index
 from vse.regularities import analogy, arithmetic, by_mean_distance, check_known, embed_words, nearest
 from vse.scenes.scenes import Scene, sample_scenes
 from vse.system.errors import InputError
-from vse.vocabulary import Vocabulary, tokenize
 
 pytest.register_assert_rewrite("coloured_shapes")
 from coloured_shapes import TINY, call, colour_cnn_in, contents, refused, works  # noqa: E402

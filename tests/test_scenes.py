@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vse.data.vocabulary import tokenize
 from vse.scenes import sentences
 from vse.scenes.scenes import (
     COLOURS,
@@ -24,7 +25,6 @@ from vse.scenes.scenes import (
     world,
 )
 from vse.system.errors import InputError
-from vse.vocabulary import tokenize
 
 COUNT = 20  # four families; a picture takes 15 ms, several times that under the type checks
 

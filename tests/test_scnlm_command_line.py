@@ -28,7 +28,7 @@ from scnlm.cider import Cider
 from scnlm.rerank import Weights, ranked, tune
 from scnlm.rerank import parts as parts_of
 from vse import checkpoint
-from vse.datasets import read_dataset
+from vse.data.datasets import read_dataset
 from vse.image_features import open_combined
 from vse.system.errors import InputError
 

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from vse import kept_index
+from vse.data.vocabulary import Vocabulary, tokenize
 from vse.feature_store import Features
 from vse.index import Index
 from vse.search import Hit, is_photo_query, search_captions, search_images, similar_photos
 from vse.system.errors import InputError
 from vse.system.files import digest_of_path
-from vse.vocabulary import Vocabulary, tokenize
 
 COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250), "grey": (120, 120, 120)}
 

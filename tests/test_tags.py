@@ -18,9 +18,9 @@ import scnlm.tags
 from experiments import find_data
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.tags import SPACY_MODEL, TAG_SETS, tag_cache, tag_captions
-from vse.datasets import read_dataset
+from vse.data.datasets import read_dataset
+from vse.data.vocabulary import tokenize
 from vse.system.errors import InputError
-from vse.vocabulary import tokenize
 
 CAPTIONS = (
     "A dog runs in the grass .",

@@ -1,12 +1,12 @@
-"""vse.vocabulary: tokens as in the Flickr8K files, ids that do not depend on caption order, files people can read."""
+"""Vocabulary: tokens as in the Flickr8K files, ids that do not depend on caption order, files people can read."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vse import vocabulary as vocabulary_module
+from vse.data import vocabulary as vocabulary_module
+from vse.data.vocabulary import BOS_ID, EOS_ID, MOST_WORDS, PAD_ID, SPECIALS, UNK_ID, Vocabulary, cut_long, tokenize
 from vse.system.errors import InputError
-from vse.vocabulary import BOS_ID, EOS_ID, MOST_WORDS, PAD_ID, SPECIALS, UNK_ID, Vocabulary, cut_long, tokenize
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
-"""vse.word_vectors: the three file forms, wanted words only, and a truncated file is never half a success."""
+"""vse.data.word_vectors: the three file forms, wanted words only, and a truncated file is never half a success."""
 
 import gzip
 
 import numpy as np
 import pytest
 
+from vse.data.word_vectors import read_word_vectors
 from vse.system.errors import InputError
-from vse.word_vectors import read_word_vectors
 
 VECTORS = {
     "</s>": [0.5, 0.25, -1.0],

@@ -44,8 +44,8 @@ def data(data: Data, /, images: Images = None, check: bool = False) -> None:
     Args:
         check: open every photo and name the unreadable ones.
     """
-    from vse.dataset_report import describe
-    from vse.datasets import read_dataset
+    from vse.data.datasets import read_dataset
+    from vse.data.report import describe
 
     print(describe(read_dataset(data, images), check_images=check))
 
@@ -56,7 +56,7 @@ def download(name: Positional[str], out: Positional[Path], /, mirror: str | None
     Args:
         mirror: another base URL with the same file names.
     """
-    from vse.download import download
+    from vse.data.download import download
 
     print(download(name, out, mirror=mirror))
 
@@ -93,7 +93,7 @@ def features(
         weights: a weights file, or random.
         skip_bad: leave unreadable photos out instead of stopping.
     """
-    from vse.datasets import read_dataset
+    from vse.data.datasets import read_dataset
     from vse.image_features import extract_features
 
     dataset = read_dataset(data, images)
@@ -136,7 +136,7 @@ def train_command(recipe: str):
             resume: go on with the same command after a kill. Several processes: start it through torchrun.
         """
         from vse.checkpoint import load
-        from vse.datasets import read_dataset
+        from vse.data.datasets import read_dataset
         from vse.evaluate import HEADER
         from vse.image_features import open_combined, without_skipped
         from vse.train import train
@@ -171,7 +171,7 @@ def evaluate(
         json: also write the row there.
     """
     from vse.checkpoint import load, read_config, write_json
-    from vse.datasets import read_dataset
+    from vse.data.datasets import read_dataset
     from vse.distributed import find_device
     from vse.evaluate import HEADER, evaluate
     from vse.image_features import open_combined, without_skipped
@@ -215,7 +215,7 @@ def page(
         queries: how many of each kind, drawn with --seed.
     """
     from vse.checkpoint import load
-    from vse.datasets import read_dataset
+    from vse.data.datasets import read_dataset
     from vse.distributed import find_device
     from vse.image_features import open_combined, without_skipped
     from vse.retrieval_page import write_page

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vse.datasets import Dataset
+from vse.data.datasets import Dataset
+from vse.data.vocabulary import PAD_ID, Vocabulary
 from vse.image_features import Features
 from vse.system.errors import InputError
-from vse.vocabulary import PAD_ID, Vocabulary
 
 
 @dataclass(frozen=True)

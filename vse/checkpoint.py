@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
+from vse.data.vocabulary import Vocabulary
 from vse.feature_info import check_info
 from vse.model import VSE, VSEConfig
 from vse.side_by_side import SideBySide
@@ -24,7 +25,6 @@ from vse.system import manifest
 from vse.system.errors import InputError
 from vse.system.files import LOCK, json_text, parse_json, read_json, write_atomically, write_json
 from vse.system.settings import config_from_dict
-from vse.vocabulary import Vocabulary
 
 VERSION = 1  # of the folder's format
 CONFIG, WEIGHTS, WORDS, RESUME = "config.json", "model.safetensors", "vocabulary.txt", "resume.safetensors"

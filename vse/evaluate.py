@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from vse.datasets import Dataset
+from vse.data.datasets import Dataset
 from vse.image_features import Features
 from vse.metrics import Recall, block_ranks, bootstrap_rsum, rsum
 from vse.model import VSE

@@ -18,9 +18,9 @@ from PIL import Image
 
 from vse.cnn import load_cnn
 from vse.cnn_weights import file_digest
+from vse.data.photos import VIEWS, BadPhoto, cut, read_photo, upright_rgb
 from vse.distributed import find_device
 from vse.feature_info import VERSION
-from vse.photos import VIEWS, BadPhoto, cut, read_photo, upright_rgb
 from vse.system.errors import InputError
 from vse.system.precision import autocast, resolve_precision
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Int
 
-from vse.datasets import Dataset
+from vse.data.datasets import Dataset
 from vse.feature_info import INFO, check_progress, read_info
 from vse.feature_matrix import as_views_and_regions, check_finite, open_matrix, read_names
 from vse.side_by_side import SideBySide

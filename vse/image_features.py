@@ -18,12 +18,12 @@ import torch
 from tqdm import tqdm
 
 from vse import feature_folder as folder
+from vse.data.photos import VIEWS, BadPhoto, bad_photos, check_photos
 from vse.distributed import find_device
 from vse.feature_extractor import DEFAULT_ENCODER, CombinedExtractor, FeatureExtractor, configuration, decoded
 from vse.feature_info import read_info
 from vse.feature_sources import combine_features, open_combined
 from vse.feature_store import PROGRESS, Features, open_features, without_skipped
-from vse.photos import VIEWS, BadPhoto, bad_photos, check_photos
 from vse.system.errors import InputError
 from vse.system.files import locked, read_json
 from vse.system.precision import PRECISIONS, describe_device, resolve_precision

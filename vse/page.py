@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from vse.photos import read_photo
+from vse.data.photos import read_photo
 from vse.system.errors import InputError
 from vse.system.files import write_bytes
 from vse.system.terminal import printable

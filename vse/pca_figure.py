@@ -16,9 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from vse.data.photos import read_photo
 from vse.labels import place
 from vse.pca import Projection
-from vse.photos import read_photo
 from vse.system.errors import InputError
 from vse.system.files import write_atomically
 from vse.system.terminal import printable

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vse.datasets import Dataset
+from vse.data.datasets import Dataset
 from vse.evaluate import HEADER, row_of
 from vse.image_features import Features
 from vse.index import Index

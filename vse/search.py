@@ -17,15 +17,15 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from vse.dataset_formats import read_captions
+from vse.data.formats import read_captions
+from vse.data.photo_files import is_photo, walk_photos
+from vse.data.photos import BadPhoto, read_photo
+from vse.data.vocabulary import Vocabulary, tokenize
 from vse.feature_store import Features
 from vse.index import Index
 from vse.kept_index import Built, index_home, updated
-from vse.photo_files import is_photo, walk_photos
-from vse.photos import BadPhoto, read_photo
 from vse.system.errors import InputError
 from vse.system.terminal import printable
-from vse.vocabulary import Vocabulary, tokenize
 
 
 @runtime_checkable

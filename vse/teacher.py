@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from vse.batches import Batch
-from vse.datasets import Dataset
+from vse.data.datasets import Dataset
 from vse.image_features import Features
 from vse.model import VSE
 

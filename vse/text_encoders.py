@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from vse.configs import TextConfig
-from vse.vocabulary import PAD_ID, UNK_ID
+from vse.data.vocabulary import PAD_ID, UNK_ID
 
 Tokens = Int[Tensor, "b t"]
 Lengths = Int[Tensor, " b"]

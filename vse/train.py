@@ -18,7 +18,9 @@ from tqdm import tqdm
 from vse import checkpoint, distributed
 from vse.batches import TextPair, TextPairs, TrainingSet
 from vse.configs import TrainConfig
-from vse.datasets import Dataset
+from vse.data.datasets import Dataset
+from vse.data.vocabulary import Vocabulary
+from vse.data.word_vectors import read_word_vectors
 from vse.evaluate import Row, evaluate
 from vse.image_features import Features
 from vse.losses import InfoNCELoss, RankingLoss, distillation, make_objective
@@ -30,8 +32,6 @@ from vse.system.files import locked, sha256_of
 from vse.system.precision import autocast, describe_device
 from vse.teacher import Teacher
 from vse.train_config import make_optimizer, set_learning_rate
-from vse.vocabulary import Vocabulary
-from vse.word_vectors import read_word_vectors
 
 
 def train(

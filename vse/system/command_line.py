@@ -188,7 +188,7 @@ def is_first_process() -> bool:
 
 def read_extra_text(data: str | None, dataset):
     """The captions of `data` without the photos that `dataset` evaluates on, None for None; says how many that were."""
-    from vse.datasets import read_dataset, without_evaluated
+    from vse.data.datasets import read_dataset, without_evaluated
 
     if data is None:
         return None

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from vse.datasets import SPLITS, Dataset
-from vse.photos import BadPhoto, read_photo
-from vse.vocabulary import tokenize
+from vse.data.datasets import SPLITS, Dataset
+from vse.data.photos import BadPhoto, read_photo
+from vse.data.vocabulary import tokenize
 
 SHOWN = 10  # names listed before "and so on"
 

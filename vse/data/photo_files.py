@@ -1,6 +1,6 @@
 """Which files are photos, by name, and the photos of a folder: one list of suffixes and one walker for every command.
 
-Opens no photo: `vse.photos` does, and reads exactly the formats of this list.
+Opens no photo: `vse.data.photos` does, and reads exactly the formats of this list.
 """
 
 import importlib.util

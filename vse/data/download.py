@@ -20,8 +20,8 @@ import pooch
 import requests
 from tqdm import tqdm
 
-from vse.dataset_formats import SPLIT_FILES, TOKEN_FILE
-from vse.photo_files import is_photo
+from vse.data.formats import SPLIT_FILES, TOKEN_FILE
+from vse.data.photo_files import is_photo
 from vse.system.errors import InputError
 from vse.system.files import locked, read_json
 

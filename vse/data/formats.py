@@ -1,12 +1,12 @@
 """Caption lists with splits of their own as they lie on disk: Flickr8K's text files, Karpathy's JSON, COCO's; photos.
 
 Each reader returns a `CaptionList`: what the file says, checked for sense, and where its photos may be.
-Whether the photos are there is not looked at here: `vse.datasets` joins the two.
+Whether the photos are there is not looked at here: `vse.data.datasets` joins the two.
 """
 
 from pathlib import Path
 
-from vse.caption_lists import (
+from vse.data.caption_lists import (
     CaptionList,
     check_name,
     kind_of,
@@ -18,7 +18,7 @@ from vse.caption_lists import (
     table_captions,
     with_splits,
 )
-from vse.photo_files import walk_photos
+from vse.data.photo_files import walk_photos
 from vse.system.errors import InputError
 from vse.system.files import parse_json
 

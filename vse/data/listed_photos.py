@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable
 from itertools import islice
 from pathlib import Path
 
-from vse.caption_lists import LIST_SUFFIXES, CaptionList, file_head, is_caption_list
-from vse.dataset_formats import PHOTO_FOLDERS
-from vse.photo_files import is_hidden, is_photo
+from vse.data.caption_lists import LIST_SUFFIXES, CaptionList, file_head, is_caption_list
+from vse.data.formats import PHOTO_FOLDERS
+from vse.data.photo_files import is_hidden, is_photo
 from vse.system.errors import InputError
 
 _MOST = 100  # folders or lists that are looked at where none is named

@@ -1,7 +1,7 @@
 """Caption lists as text: tables with the columns image and caption, token files (NAME#N<tab>caption), a caption a line.
 
 The content says what a file is, not its name. `read_captions` gives the captions of any list alone.
-Whether the photos are there is not looked at here: `vse.datasets` joins the two.
+Whether the photos are there is not looked at here: `vse.data.datasets` joins the two.
 """
 
 import csv

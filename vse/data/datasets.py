@@ -1,7 +1,7 @@
 """A data set as everything else sees it: images, splits, captions, and which image a caption belongs to.
 
 `read_dataset` recognises what a user has (Flickr8K, Karpathy JSON, CSV, scenes, a folder of photos; the
-data of section 5) and joins the list, read by `vse.dataset_formats`, with the photos on disk. It opens no
+data of section 5) and joins the list, read by `vse.data.formats`, with the photos on disk. It opens no
 photo and knows no features.
 """
 
@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from vse.caption_lists import LIST_SUFFIXES, CaptionList, is_caption_list
-from vse.dataset_formats import TOKEN_FILE, read_flickr8k, read_list, read_photo_folder
-from vse.listed_photos import find_photos, keep_inside, notes_on_lists
-from vse.photo_files import is_hidden
+from vse.data.caption_lists import LIST_SUFFIXES, CaptionList, is_caption_list
+from vse.data.formats import TOKEN_FILE, read_flickr8k, read_list, read_photo_folder
+from vse.data.listed_photos import find_photos, keep_inside, notes_on_lists
+from vse.data.photo_files import is_hidden
 from vse.system.errors import InputError
 
 # A run of letters of a script that puts no spaces between words: Thai to Tibetan, Burmese, Khmer, kana, Han.

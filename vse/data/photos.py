@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vse.photo_files import HEIF_PLUGIN, PHOTO_FORMATS
+from vse.data.photo_files import HEIF_PLUGIN, PHOTO_FORMATS
 from vse.system.errors import InputError
 
 MAX_PIXELS = 200_000_000  # larger is refused: decoding takes 8 bytes a pixel at the worst, so 1.6 GB here

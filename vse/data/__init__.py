@@ -1,0 +1,1 @@
+"""Photos, captions and words as users have them on disk."""
