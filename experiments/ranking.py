@@ -20,7 +20,7 @@ from vse import checkpoint
 from vse.configs import TrainConfig
 from vse.data.datasets import Dataset, read_dataset
 from vse.evaluate import evaluate
-from vse.image_features import Features, combine_features, extract_features, open_features
+from vse.features.build import Features, combine_features, extract_features, open_features
 from vse.model import VSE
 from vse.recipes import RECIPES
 from vse.system.errors import InputError

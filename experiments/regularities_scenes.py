@@ -19,7 +19,7 @@ from experiments.ranking import changed
 from experiments.regularity_methods import METHODS, TOP, embedded, query_of, top_others
 from vse import checkpoint
 from vse.data.datasets import read_dataset
-from vse.image_features import Features, extract_features
+from vse.features.build import Features, extract_features
 from vse.index import Index
 from vse.recipes import RECIPES
 from vse.scenes.scenes import COLOURS, PLACES, Scene, read_truth, render

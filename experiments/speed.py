@@ -30,7 +30,7 @@ from vse.batches import Batch, TrainingSet
 from vse.configs import TrainConfig
 from vse.data.datasets import read_dataset
 from vse.data.vocabulary import Vocabulary, tokenize
-from vse.image_features import FeatureExtractor, Features, extract_features
+from vse.features.build import FeatureExtractor, Features, extract_features
 from vse.losses import make_objective
 from vse.metrics import block_ranks
 from vse.model import VSE

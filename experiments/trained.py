@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from experiments.ranking import EXPERIMENTS, features_of
 from vse import checkpoint
-from vse.image_features import Features
+from vse.features.build import Features
 from vse.model import VSE
 from vse.system.errors import InputError
 

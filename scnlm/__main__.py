@@ -142,7 +142,7 @@ def assemble(
     from vse.checkpoint import load
     from vse.data.datasets import read_dataset
     from vse.distributed import find_device
-    from vse.image_features import open_combined, without_skipped
+    from vse.features.build import open_combined, without_skipped
 
     opened = open_combined(features, load(encoder).feature_info)
     tuned = assemble(

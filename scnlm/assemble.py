@@ -26,7 +26,7 @@ from scnlm.trigram import Trigram
 from vse import checkpoint
 from vse.data.datasets import Dataset
 from vse.data.vocabulary import tokenize
-from vse.image_features import Features
+from vse.features.build import Features
 from vse.model import VSE
 from vse.system import manifest
 from vse.system.errors import InputError

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vse import feature_extractor
-from vse.cnn import CNN, Preprocessing
-from vse.image_features import (
+from vse.features import extractor as feature_extractor
+from vse.features.build import (
     extract_features,
 )
+from vse.features.networks import CNN, Preprocessing
 
 
 class SmallNet(nn.Module):

@@ -524,7 +524,7 @@ def test_ctrl_c_while_writing_keeps_the_old_files(world, run, train, copy, tmp_p
 
 
 def test_ctrl_c_while_features_are_extracted(world, colour_cnn, tmp_path, monkeypatch):
-    from vse import image_features
+    from vse.features import build as image_features
 
     command = ("features", world.csv, "--batch-size", 8, "--out")
     assert call(*command, tmp_path / "whole").status == 0

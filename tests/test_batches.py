@@ -8,7 +8,7 @@ import torch
 
 from vse.batches import TextPairs, TrainingSet, pad
 from vse.data.vocabulary import MOST_WORDS, PAD_ID, Vocabulary
-from vse.image_features import Features
+from vse.features.build import Features
 from vse.system.errors import InputError
 
 

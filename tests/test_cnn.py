@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from vse import _torchvision, cnn_weights
-from vse._torchvision import import_torchvision
-from vse.cnn import ENCODERS, load_cnn
-from vse.image_features import FeatureExtractor
+from vse.features import _torchvision
+from vse.features import weights as cnn_weights
+from vse.features._torchvision import import_torchvision
+from vse.features.build import FeatureExtractor
+from vse.features.networks import ENCODERS, load_cnn
 from vse.system.errors import InputError
 
 

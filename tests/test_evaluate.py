@@ -10,7 +10,7 @@ import torch
 
 from vse.data.vocabulary import Vocabulary
 from vse.evaluate import HEADER, evaluate, row_of
-from vse.image_features import Features
+from vse.features.build import Features
 from vse.metrics import Recall, bootstrap_rsum, i2t_ranks, t2i_ranks
 from vse.model import VSE, VSEConfig
 from vse.run_log import RunLog

@@ -19,7 +19,7 @@ from scnlm.rerank import Candidate, Weights, ranked
 from scnlm.train import LMTrainConfig
 from vse.data.datasets import Dataset, read_dataset
 from vse.data.photos import read_photo
-from vse.image_features import open_combined
+from vse.features.build import open_combined
 from vse.recipes import RECIPES
 from vse.system.errors import InputError
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vse.image_features import (
+from vse.features.build import (
     FeatureExtractor,
 )
 from vse.system import precision as precision_module

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vse import feature_store
-from vse.image_features import (
+from vse.features import store as feature_store
+from vse.features.build import (
     FeatureExtractor,
     Features,
     combine_features,

@@ -6,11 +6,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from vse import feature_info
 from vse.data.datasets import Dataset
-from vse.feature_folder import open_partial, seal
-from vse.feature_sources import combine_features, open_combined
-from vse.feature_store import Features, open_features, without_skipped
+from vse.features import info as feature_info
+from vse.features.folder import open_partial, seal
+from vse.features.sources import combine_features, open_combined
+from vse.features.store import Features, open_features, without_skipped
 from vse.system.errors import InputError
 
 pytest.register_assert_rewrite("coloured_shapes")

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vse import image_features
-from vse.image_features import (
+from vse.features import build as image_features
+from vse.features.build import (
     FeatureExtractor,
     extract_features,
     open_features,
@@ -252,9 +252,9 @@ KILLED_CHILD = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from vse import feature_extractor
+from vse.features import extractor as feature_extractor
 from vse.system import precision as precision_module
-from vse.image_features import extract_features
+from vse.features.build import extract_features
 
 torch.set_num_threads(1)
 encode, calls = feature_extractor.FeatureExtractor.encode_batch, []
@@ -279,7 +279,7 @@ def test_sigkill_in_the_middle(photos, tmp_path, monkeypatch):
         shutil.copy(photos[0][i], photos[0][0].with_name(f"x{i}.png"))
     paths = sorted(photos[0][0].parent.glob("*.png"))
     command = [sys.executable, "-c", KILLED_CHILD, str(paths[0].parent), str(tmp_path / "killed")]
-    environment = os.environ | {"PYTHONPATH": str(Path(image_features.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(image_features.__file__).parents[2])}
     child = subprocess.run(command, env=environment, capture_output=True, timeout=120)
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
     done = json.loads((tmp_path / "killed/progress.json").read_text())["done"]

@@ -1,9 +1,9 @@
-"""vse.named_cnns: a run folder of a stranger has no file read and nothing fetched that the user did not pass."""
+"""vse.features.named: a run folder of a stranger has no file read and nothing fetched that the user did not pass."""
 
 import pytest
 
-from vse.cnn_weights import file_digest
-from vse.named_cnns import permitted
+from vse.features.named import permitted
+from vse.features.weights import file_digest
 from vse.system.errors import InputError
 
 OURS = {"encoder": "efficientnet-lite0", "weights": None}

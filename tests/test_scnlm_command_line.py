@@ -29,7 +29,7 @@ from scnlm.rerank import Weights, ranked, tune
 from scnlm.rerank import parts as parts_of
 from vse import checkpoint
 from vse.data.datasets import read_dataset
-from vse.image_features import open_combined
+from vse.features.build import open_combined
 from vse.system.errors import InputError
 
 pytest.register_assert_rewrite("coloured_shapes", "coloured_captions")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from vse import kept_index
 from vse.data.vocabulary import Vocabulary, tokenize
-from vse.feature_store import Features
+from vse.features.store import Features
 from vse.index import Index
 from vse.search import Hit, is_photo_query, search_captions, search_images, similar_photos
 from vse.system.errors import InputError

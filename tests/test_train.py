@@ -17,8 +17,8 @@ from vse import train as train_module
 from vse.checkpoint import load, load_resume, save_resume
 from vse.configs import TrainConfig
 from vse.evaluate import evaluate
+from vse.features.build import Features
 from vse.image_encoder import ImageConfig
-from vse.image_features import Features
 from vse.losses import LossConfig
 from vse.model import VSEConfig
 from vse.system import precision as precision_module

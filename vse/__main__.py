@@ -94,7 +94,7 @@ def features(
         skip_bad: leave unreadable photos out instead of stopping.
     """
     from vse.data.datasets import read_dataset
-    from vse.image_features import extract_features
+    from vse.features.build import extract_features
 
     dataset = read_dataset(data, images)
     paths = [dataset.path(i) for i in range(len(dataset.images))]
@@ -138,7 +138,7 @@ def train_command(recipe: str):
         from vse.checkpoint import load
         from vse.data.datasets import read_dataset
         from vse.evaluate import HEADER
-        from vse.image_features import open_combined, without_skipped
+        from vse.features.build import open_combined, without_skipped
         from vse.train import train
 
         opened = open_combined(features)
@@ -174,7 +174,7 @@ def evaluate(
     from vse.data.datasets import read_dataset
     from vse.distributed import find_device
     from vse.evaluate import HEADER, evaluate
-    from vse.image_features import open_combined, without_skipped
+    from vse.features.build import open_combined, without_skipped
 
     if len(run) < 2:
         raise InputError(f"{run[0] if run else 'nothing'}: expected RUN [RUN ...] DATA")
@@ -217,7 +217,7 @@ def page(
     from vse.checkpoint import load
     from vse.data.datasets import read_dataset
     from vse.distributed import find_device
-    from vse.image_features import open_combined, without_skipped
+    from vse.features.build import open_combined, without_skipped
     from vse.retrieval_page import write_page
 
     model = load(run, str(find_device(device)))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vse.data.datasets import Dataset
 from vse.data.vocabulary import PAD_ID, Vocabulary
-from vse.image_features import Features
+from vse.features.build import Features
 from vse.system.errors import InputError
 
 

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
 from vse.data.vocabulary import Vocabulary
-from vse.feature_info import check_info
+from vse.features.info import check_info
+from vse.features.side_by_side import SideBySide
 from vse.model import VSE, VSEConfig
-from vse.side_by_side import SideBySide
 from vse.system import manifest
 from vse.system.errors import InputError
 from vse.system.files import LOCK, json_text, parse_json, read_json, write_atomically, write_json

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vse.data.datasets import Dataset
-from vse.image_features import Features
+from vse.features.build import Features
 from vse.metrics import Recall, block_ranks, bootstrap_rsum, rsum
 from vse.model import VSE
 from vse.system.errors import InputError

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from vse.batches import pad
 from vse.configs import VSEConfig
 from vse.data.vocabulary import PAD_ID, UNK_ID, Vocabulary
-from vse.feature_info import shape_of
+from vse.features.build import FeatureExtractor
+from vse.features.info import shape_of
+from vse.features.named import permitted
 from vse.image_encoder import ImageEncoder
-from vse.image_features import FeatureExtractor
-from vse.named_cnns import permitted
 from vse.system.errors import InputError
 from vse.text_encoders import make_text_encoder
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from vse.data.vocabulary import SPECIALS, Vocabulary, tokenize
-from vse.feature_store import Features
+from vse.features.store import Features
 from vse.index import Index, combine
 from vse.search import Hit, Model, SearchResult, photo_and_index
 from vse.system.errors import InputError

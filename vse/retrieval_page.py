@@ -10,7 +10,7 @@ import numpy as np
 
 from vse.data.datasets import Dataset
 from vse.evaluate import HEADER, row_of
-from vse.image_features import Features
+from vse.features.build import Features
 from vse.index import Index
 from vse.model import VSE
 from vse.page import photo_article, photo_row, retrieval_page

@@ -21,7 +21,7 @@ from vse.data.formats import read_captions
 from vse.data.photo_files import is_photo, walk_photos
 from vse.data.photos import BadPhoto, read_photo
 from vse.data.vocabulary import Vocabulary, tokenize
-from vse.feature_store import Features
+from vse.features.store import Features
 from vse.index import Index
 from vse.kept_index import Built, index_home, updated
 from vse.system.errors import InputError

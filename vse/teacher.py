@@ -7,7 +7,7 @@ import torch
 
 from vse.batches import Batch
 from vse.data.datasets import Dataset
-from vse.image_features import Features
+from vse.features.build import Features
 from vse.model import VSE
 
 

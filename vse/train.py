@@ -22,7 +22,7 @@ from vse.data.datasets import Dataset
 from vse.data.vocabulary import Vocabulary
 from vse.data.word_vectors import read_word_vectors
 from vse.evaluate import Row, evaluate
-from vse.image_features import Features
+from vse.features.build import Features
 from vse.losses import InfoNCELoss, RankingLoss, distillation, make_objective
 from vse.model import VSE
 from vse.resumed import check_modules, check_optimizer, counters_of, precision_for

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vse.feature_info import INFO, check_progress, read_info
-from vse.feature_matrix import open_matrix
-from vse.feature_store import MATRIX, NAMES, PROGRESS
+from vse.features.info import INFO, check_progress, read_info
+from vse.features.matrix import open_matrix
+from vse.features.store import MATRIX, NAMES, PROGRESS
 from vse.system.errors import InputError
 from vse.system.files import json_text, read_json, sha256_of, write_text
 

@@ -1,7 +1,7 @@
 """Image folder -> feature matrix of a frozen CNN, one row an image (section 1): the extraction loop.
 
-Interrupted at any moment, the same call goes on. What is on disk meanwhile is feature_folder.py, the matrix
-once made feature_store.py, the CNN and its crops feature_extractor.py; their public names are also here.
+Interrupted at any moment, the same call goes on. What is on disk meanwhile is folder.py, the matrix
+once made store.py, the CNN and its crops extractor.py; their public names are also here.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vse import feature_folder as folder
 from vse.data.photos import VIEWS, BadPhoto, bad_photos, check_photos
 from vse.distributed import find_device
-from vse.feature_extractor import DEFAULT_ENCODER, CombinedExtractor, FeatureExtractor, configuration, decoded
-from vse.feature_info import read_info
-from vse.feature_sources import combine_features, open_combined
-from vse.feature_store import PROGRESS, Features, open_features, without_skipped
+from vse.features import folder
+from vse.features.extractor import DEFAULT_ENCODER, CombinedExtractor, FeatureExtractor, configuration, decoded
+from vse.features.info import read_info
+from vse.features.sources import combine_features, open_combined
+from vse.features.store import PROGRESS, Features, open_features, without_skipped
 from vse.system.errors import InputError
 from vse.system.files import locked, read_json
 from vse.system.precision import PRECISIONS, describe_device, resolve_precision

@@ -16,8 +16,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vse._torchvision import import_torchvision
-from vse.cnn_weights import fetch, load_weights, require_host
+from vse.features._torchvision import import_torchvision
+from vse.features.weights import fetch, load_weights, require_host
 from vse.system.errors import InputError
 from vse.system.files import user_cache
 

@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Int
 
 from vse.data.datasets import Dataset
-from vse.feature_info import INFO, check_progress, read_info
-from vse.feature_matrix import as_views_and_regions, check_finite, open_matrix, read_names
-from vse.side_by_side import SideBySide
+from vse.features.info import INFO, check_progress, read_info
+from vse.features.matrix import as_views_and_regions, check_finite, open_matrix, read_names
+from vse.features.side_by_side import SideBySide
 from vse.system.errors import InputError
 from vse.system.files import read_json, sha256_of
 

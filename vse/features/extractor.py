@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from vse.cnn import load_cnn
-from vse.cnn_weights import file_digest
 from vse.data.photos import VIEWS, BadPhoto, cut, read_photo, upright_rgb
 from vse.distributed import find_device
-from vse.feature_info import VERSION
+from vse.features.info import VERSION
+from vse.features.networks import load_cnn
+from vse.features.weights import file_digest
 from vse.system.errors import InputError
 from vse.system.precision import autocast, resolve_precision
 

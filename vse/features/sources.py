@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vse.feature_info import VERSION, check_info, shape_of
-from vse.feature_store import Features, open_features
-from vse.side_by_side import SideBySide
+from vse.features.info import VERSION, check_info, shape_of
+from vse.features.side_by_side import SideBySide
+from vse.features.store import Features, open_features
 from vse.system.errors import InputError
 
 

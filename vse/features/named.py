@@ -7,7 +7,7 @@ search fetch a model from the network.
 from collections.abc import Sequence
 from pathlib import Path
 
-from vse.cnn_weights import file_digest
+from vse.features.weights import file_digest
 from vse.system.errors import InputError
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vse.side_by_side import SideBySide
+from vse.features.side_by_side import SideBySide
 from vse.system.errors import InputError
 
 _TYPES = ("float16", "float32", "float64")
