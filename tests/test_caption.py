@@ -20,10 +20,10 @@ from scnlm.rerank import Candidate, Weights, ranked, stopwords
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.trigram import Trigram, estimate
 from vse.data.vocabulary import EOS, EOS_ID, SPECIALS, Vocabulary
+from vse.encoders.text import TextConfig
 from vse.model import VSE, VSEConfig
 from vse.system.errors import InputError
 from vse.system.settings import config_from_dict
-from vse.text_encoders import TextConfig
 
 DIM = 8
 WORDS = ("a", "ball", "big", "dog", "girl", "house", "is", "on", "red", "runs", "the", "white")

@@ -25,10 +25,10 @@ from vse.checkpoint import (
     write_json,
 )
 from vse.data.vocabulary import Vocabulary
-from vse.image_encoder import ImageConfig
+from vse.encoders.image import ImageConfig
+from vse.encoders.text import TextConfig
 from vse.model import VSE, VSEConfig
 from vse.system.errors import InputError
-from vse.text_encoders import TextConfig
 
 TEXTS = ["a red dog", "the blue boat"]
 CONFIG = VSEConfig(

@@ -16,10 +16,10 @@ from vse.__main__ import main
 from vse.checkpoint import load
 from vse.configs import TrainConfig
 from vse.data.datasets import read_dataset
+from vse.encoders.image import ImageConfig
+from vse.encoders.text import TextConfig
 from vse.features.build import open_combined
-from vse.image_encoder import ImageConfig
 from vse.model import VSEConfig
-from vse.text_encoders import TextConfig
 from vse.train import train
 
 pytest.register_assert_rewrite("coloured_shapes")

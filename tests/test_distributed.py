@@ -7,11 +7,11 @@ from processes import train_in_ranks
 from vse import distributed
 from vse.checkpoint import load_resume
 from vse.configs import TrainConfig
-from vse.image_encoder import ImageConfig
+from vse.encoders.image import ImageConfig
+from vse.encoders.text import TextConfig
 from vse.losses import LossConfig
 from vse.model import VSEConfig
 from vse.system.errors import InputError
-from vse.text_encoders import TextConfig
 from vse.train import train
 
 

@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from vse.data.vocabulary import PAD_ID, UNK_ID
-from vse.image_encoder import ImageConfig, ImageEncoder
+from vse.encoders.image import ImageConfig, ImageEncoder
+from vse.encoders.text import BagOfWordsEncoder, ConvEncoder, PeepholeLSTM, TextConfig, make_text_encoder
 from vse.system.errors import InputError
 from vse.system.settings import config_from_dict
-from vse.text_encoders import BagOfWordsEncoder, ConvEncoder, PeepholeLSTM, TextConfig, make_text_encoder
 
 WORDS, DIM = 30, 6
 RECURRENT = [

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from vse.data.vocabulary import Vocabulary
+from vse.encoders.text import TextConfig
 from vse.evaluate import HEADER, evaluate, row_of
 from vse.features.build import Features
 from vse.metrics import Recall, bootstrap_rsum, i2t_ranks, t2i_ranks
@@ -16,7 +17,6 @@ from vse.model import VSE, VSEConfig
 from vse.run_log import RunLog
 from vse.system.errors import InputError
 from vse.system.files import parse_json
-from vse.text_encoders import TextConfig
 
 
 def make(dataset, seed, embed_dim=6, feature_dim=12):

@@ -19,9 +19,9 @@ from scnlm.rerank import VOTERS, Candidate, Weights, measure, overlaps, parts, r
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.trigram import Trigram
 from vse.data.vocabulary import EOS, EOS_ID, SPECIALS, Vocabulary
+from vse.encoders.text import TextConfig
 from vse.model import VSE, VSEConfig
 from vse.system.errors import InputError
-from vse.text_encoders import TextConfig
 
 DIM, FOUR = 5, ("ball", "dog", "red", "the")
 SIZES = LMConfig(word_dim=6, num_factors=8, context=3, gate_dim=10, tag_context=2, tag_dim=3)

@@ -24,9 +24,9 @@ from vse import checkpoint
 from vse.checkpoint import config_from_dict, load_resume
 from vse.data.datasets import Dataset
 from vse.data.vocabulary import EOS, EOS_ID, UNK_ID, Vocabulary, tokenize
+from vse.encoders.text import TextConfig
 from vse.model import VSE, VSEConfig
 from vse.system.errors import InputError
-from vse.text_encoders import TextConfig
 
 DIM, CPU = 8, torch.device("cpu")
 SIZES = LMConfig(word_dim=8, num_factors=10, context=3, gate_dim=16, tag_context=1, tag_dim=4)

@@ -9,11 +9,11 @@ import reference
 import torch
 
 from vse.configs import TrainConfig
-from vse.image_encoder import ImageConfig
+from vse.encoders.image import ImageConfig
+from vse.encoders.text import TextConfig
 from vse.losses import LossConfig, make_objective
 from vse.system.errors import InputError
 from vse.system.settings import config_from_dict
-from vse.text_encoders import TextConfig
 from vse.train_config import make_optimizer, set_learning_rate
 
 CONFIGS = {

@@ -15,10 +15,10 @@ from scnlm.models import LMConfig
 from scnlm.structure import StructureBank, TagVocabulary
 from vse import checkpoint
 from vse.data.vocabulary import Vocabulary
+from vse.encoders.text import TextConfig
 from vse.model import VSE, VSEConfig
 from vse.system import manifest
 from vse.system.errors import InputError
-from vse.text_encoders import TextConfig
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "flickr8k"
 TEXTS = ["a red dog", "the blue boat"]

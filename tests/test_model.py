@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vse.data.vocabulary import PAD_ID, SPECIALS, UNK_ID, Vocabulary
-from vse.image_encoder import ImageConfig
+from vse.encoders.image import ImageConfig
+from vse.encoders.text import TextConfig
 from vse.model import VSE, VSEConfig, _alike
 from vse.system.errors import InputError
-from vse.text_encoders import TextConfig
 
 TEXTS = ["a red dog", "dog", "a blue house on a long road", "", "zebra", "the white boat", "a dog on a boat"]
 

@@ -7,12 +7,12 @@ import torch
 from vse import checkpoint
 from vse.batches import TrainingSet
 from vse.configs import TrainConfig
+from vse.encoders.text import TextConfig
 from vse.evaluate import evaluate
 from vse.losses import LossConfig, distillation
 from vse.model import VSEConfig
 from vse.system.errors import InputError
 from vse.teacher import Teacher
-from vse.text_encoders import TextConfig
 from vse.train import train
 
 SMALL = VSEConfig(embed_dim=8, init_range=0.0, text=TextConfig(encoder="bow", word_dim=8))

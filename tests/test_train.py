@@ -16,16 +16,16 @@ from vse import checkpoint
 from vse import train as train_module
 from vse.checkpoint import load, load_resume, save_resume
 from vse.configs import TrainConfig
+from vse.encoders.image import ImageConfig
+from vse.encoders.text import TextConfig
 from vse.evaluate import evaluate
 from vse.features.build import Features
-from vse.image_encoder import ImageConfig
 from vse.losses import LossConfig
 from vse.model import VSEConfig
 from vse.system import precision as precision_module
 from vse.system.errors import InputError
 from vse.system.files import LOCK, locked
 from vse.system.precision import resolve_precision
-from vse.text_encoders import TextConfig
 from vse.train import train
 
 PLAIN = TrainConfig(

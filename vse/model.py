@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from vse.batches import pad
 from vse.configs import VSEConfig
 from vse.data.vocabulary import PAD_ID, UNK_ID, Vocabulary
+from vse.encoders.image import ImageEncoder
+from vse.encoders.text import make_text_encoder
 from vse.features.build import FeatureExtractor
 from vse.features.info import shape_of
 from vse.features.named import permitted
-from vse.image_encoder import ImageEncoder
 from vse.system.errors import InputError
-from vse.text_encoders import make_text_encoder
 
 _MOST_WORDS = 32_768  # of a batch, padding included; bounds the memory of `encode_texts`
 
