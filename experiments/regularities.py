@@ -22,7 +22,7 @@ from experiments.regularity_queries import QUERIES, Query, names
 from vse import checkpoint
 from vse.data.datasets import read_dataset
 from vse.data.vocabulary import tokenize
-from vse.index import Index
+from vse.search.index import Index
 from vse.system.errors import InputError
 
 SEEDS = (0, 1, 2)

@@ -20,9 +20,9 @@ from experiments.regularity_methods import METHODS, TOP, embedded, query_of, top
 from vse import checkpoint
 from vse.data.datasets import read_dataset
 from vse.features.build import Features, extract_features
-from vse.index import Index
 from vse.recipes import RECIPES
 from vse.scenes.scenes import COLOURS, PLACES, Scene, read_truth, render
+from vse.search.index import Index
 from vse.system.files import write_text
 from vse.train import train
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from vse.index import Index
 from vse.model import VSE
 from vse.regularities import analogy, by_mean_distance, embed_words
+from vse.search.index import Index
 
 TOP, RERANKED = 4, 20  # pictures judged; of how many the re-ranking takes them
 METHODS = ("word", "image", "arithmetic", "reranked")  # "word": the added words alone; "image": the photo alone

@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from vse import kept_index
 from vse.__main__ import main
 from vse.features import extractor as feature_extractor
 from vse.features.networks import CNN, Preprocessing
+from vse.search import kept_index
 
 COLOURS = {
     "red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 50, 220), "yellow": (230, 220, 40),

@@ -76,27 +76,28 @@ VSE = {
     " system.precision resumed train_config data.vocabulary data.word_vectors",
     "recipes": "configs",
     # what people do with it
-    "index": "",
-    "kept_index": "index system.terminal",
-    "search": "data.formats features.store index kept_index data.photo_files data.photos system.terminal data.vocabulary",
+    "search.index": "",
+    "search.kept_index": "search.index system.terminal",
+    "search.queries": "data.formats features.store search.index search.kept_index data.photo_files data.photos system.terminal data.vocabulary",
     "page": "data.photos system.terminal",
-    "retrieval_page": "data.datasets evaluate features.build index model page search",
-    "regularities": "features.store index search data.vocabulary",
+    "retrieval_page": "data.datasets evaluate features.build search.index model page search.queries",
+    "regularities": "features.store search.index search.queries data.vocabulary",
     "regularities_page": "page",
     "pca": "",
     "labels": "",
     "pca_figure": "labels pca data.photos system.terminal",
-    "commands_search": "checkpoint system.command_line distributed features.build retrieval_page search",
+    "commands_search": "checkpoint system.command_line distributed features.build retrieval_page search.queries",
     "commands_regularities": "system.arguments system.command_line commands_search pca pca_figure regularities regularities_page"
-    " search",
+    " search.queries",
     "system.__init__": "",
     "scenes.__init__": "",
     "data.__init__": "",
     "features.__init__": "",
     "encoders.__init__": "",
+    "search.__init__": "",
     "__init__": "checkpoint model",
     "__main__": "__init__ checkpoint system.command_line system.settings commands_regularities commands_search configs data.report data.datasets"
-    " distributed data.download evaluate features.build recipes retrieval_page scenes.scenes search train",
+    " distributed data.download evaluate features.build recipes retrieval_page scenes.scenes search.queries train",
 }
 SCNLM = {
     # the trigram

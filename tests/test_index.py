@@ -1,4 +1,4 @@
-"""vse.index: exact cosine search against float64 loops, ties, files that survive or are refused, combine."""
+"""vse.search.index: exact cosine search against float64 loops, ties, files that survive or are refused, combine."""
 
 import json
 import os
@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from vse import index as index_module
-from vse.index import Index, combine
+from vse.search import index as index_module
+from vse.search.index import Index, combine
 from vse.system.errors import InputError
 
 

@@ -17,9 +17,9 @@ from experiments import regularities_scenes as on_scenes
 from experiments import regularity_methods as methods
 from experiments.regularity_queries import QUERIES, names
 from vse.data.vocabulary import Vocabulary, tokenize
-from vse.index import Index
 from vse.regularities import analogy, arithmetic, by_mean_distance, check_known, embed_words, nearest
 from vse.scenes.scenes import Scene, sample_scenes
+from vse.search.index import Index
 from vse.system.errors import InputError
 
 pytest.register_assert_rewrite("coloured_shapes")
@@ -126,7 +126,7 @@ def test_fewer_photos_than_k_gives_all_of_them(album):
 
 
 def test_the_index_of_the_folder_is_the_one_that_search_keeps(album):
-    from vse.search import search_images
+    from vse.search.queries import search_images
 
     model = ColourModel()
     search_images(model, album, "red")

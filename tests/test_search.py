@@ -1,4 +1,4 @@
-"""vse.search: right answers, an index that encodes only what changed, and nothing that stops a search.
+"""vse.search.queries: right answers, an index that encodes only what changed, and nothing that stops a search.
 
 The model is a stand-in whose space is colour: a photo is its mean colour, a sentence the sum
 of its colour words.
@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vse import kept_index
 from vse.data.vocabulary import Vocabulary, tokenize
 from vse.features.store import Features
-from vse.index import Index
-from vse.search import Hit, is_photo_query, search_captions, search_images, similar_photos
+from vse.search import kept_index
+from vse.search.index import Index
+from vse.search.queries import Hit, is_photo_query, search_captions, search_images, similar_photos
 from vse.system.errors import InputError
 from vse.system.files import digest_of_path
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tqdm import tqdm
 
-from vse.search import Hit
+from vse.search.queries import Hit
 from vse.system.command_line import hit_line, is_first_process, run
 from vse.system.terminal import Screen, printable
 

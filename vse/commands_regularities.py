@@ -83,7 +83,7 @@ def pca(
     from vse.pca import nearest_in_turns, pca, split_words, umap
     from vse.pca_figure import Panel, check_name, draw
     from vse.regularities import embed_words
-    from vse.search import photo_index
+    from vse.search.queries import photo_index
 
     check_name(out)
     asked = split_words(words)

@@ -38,7 +38,7 @@ def search(
         html: also write a page that shows the answers.
         json: one JSON object a line.
     """
-    from vse.search import is_photo_query, search_captions, search_images, similar_photos
+    from vse.search.queries import is_photo_query, search_captions, search_images, similar_photos
 
     if (images is None) == (captions is None):
         raise InputError('expected either --images DIR "a sentence" (or a photo) or --captions FILE photo.jpg')

@@ -1,6 +1,6 @@
 """Arithmetic on images in the joint space: photo - "blue" + "red" (section 5.1 of the paper).
 
-The search itself is vse/index.py's, the index of a folder vse/search.py's. Drawing the space is vse/pca.py's.
+The search itself, and the index of a folder, are those of vse/search. Drawing the space is vse/pca.py's.
 Axes: n images, d dimensions of the space, m words taken away, p words added, k results.
 """
 
@@ -13,8 +13,8 @@ from jaxtyping import Float, Float32, Int64
 
 from vse.data.vocabulary import SPECIALS, Vocabulary, tokenize
 from vse.features.store import Features
-from vse.index import Index, combine
-from vse.search import Hit, Model, SearchResult, photo_and_index
+from vse.search.index import Index, combine
+from vse.search.queries import Hit, Model, SearchResult, photo_and_index
 from vse.system.errors import InputError
 
 

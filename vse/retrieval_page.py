@@ -11,11 +11,11 @@ import numpy as np
 from vse.data.datasets import Dataset
 from vse.evaluate import HEADER, row_of
 from vse.features.build import Features
-from vse.index import Index
 from vse.model import VSE
 from vse.page import photo_article, photo_row, retrieval_page
 from vse.page import write_page as write_html
-from vse.search import Hit
+from vse.search.index import Index
+from vse.search.queries import Hit
 
 _SHOWN = 5  # hits a query
 

@@ -1,6 +1,6 @@
 """Photos -> features of one frozen CNN, or of several side by side (section 1).
 
-Which crops, which grid, which precision, on which device; stores nothing (that is image_features.py).
+Which crops, which grid, which precision, on which device; stores nothing (that is build.py).
 Axes: n photos, c crops a photo, s input size, v views, r regions (grid * grid, row-major), d feature_dim.
 """
 

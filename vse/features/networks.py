@@ -1,6 +1,6 @@
 """The frozen CNNs by name: architecture, weights, and the preprocessing they were trained with (section 1).
 
-With photos.py (pixels) and cnn_weights.py (files) the only one that knows CNNs. Trains nothing, stores
+With photos.py (pixels) and weights.py (files) the only one that knows CNNs. Trains nothing, stores
 nothing. Axes: b crops, s input size, c channels, h w the CNN's own map, r regions (grid * grid, row-major), d
 feature_dim.
 """

@@ -1,6 +1,6 @@
 """Files of CNN weights: fetched, read without executing anything in them, and fitted into a network.
 
-Knows no architecture (that is cnn.py) and no pixels.
+Knows no architecture (that is networks.py) and no pixels.
 """
 
 import hashlib

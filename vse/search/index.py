@@ -1,7 +1,7 @@
 """Nearest neighbours in the joint space, and linear combinations of its vectors (PAPER.md, section 4).
 
 Exact search with faiss; equal scores are ordered by id. It knows neither photos nor captions nor models:
-vse/search.py decides what is indexed and when an index on disk is out of date.
+vse/search/queries.py decides what is indexed and when an index on disk is out of date.
 Axes: n items, q queries, d dimensions of the space, k results.
 """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from vse.index import Index
+from vse.search.index import Index
 from vse.system.errors import InputError
 from vse.system.files import digest_of_path, user_cache
 from vse.system.terminal import printable

@@ -2,7 +2,7 @@
 
 `search_images` finds the photos of a folder for a sentence, `similar_photos` those for a photo, `search_captions` the
 captions of a file for a photo; `photo_index` is a folder's index itself, kept by kept_index.py. The model is whatever
-has `encode_images`, `encode_texts`, `fingerprint` and `vocabulary`; ranking is vse/index.py's.
+has `encode_images`, `encode_texts`, `fingerprint` and `vocabulary`; ranking is vse/search/index.py's.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from vse.data.photo_files import is_photo, walk_photos
 from vse.data.photos import BadPhoto, read_photo
 from vse.data.vocabulary import Vocabulary, tokenize
 from vse.features.store import Features
-from vse.index import Index
-from vse.kept_index import Built, index_home, updated
+from vse.search.index import Index
+from vse.search.kept_index import Built, index_home, updated
 from vse.system.errors import InputError
 from vse.system.terminal import printable
 

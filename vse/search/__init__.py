@@ -1,0 +1,1 @@
+"""Nearest photos and nearest sentences."""
