@@ -17,8 +17,8 @@ from vse import checkpoint
 from vse.data.datasets import read_dataset
 from vse.data.vocabulary import tokenize
 from vse.model import VSE
+from vse.pages.figure import Panel, draw
 from vse.pca import pca
-from vse.pca_figure import Panel, draw
 from vse.regularities import embed_words
 
 TITLES = {"linear": "sum of words", "paper": "LSTM"}

@@ -1,6 +1,6 @@
 """The page of `scnlm caption --html`: photos with our five sentences and their scores, as the paper's own page does.
 
-Draws what it is given, in the look of vse/page.py.
+Draws what it is given, in the look of vse/pages/layout.py.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from scnlm.rerank import Candidate
-from vse.page import photo_article, write_page
+from vse.pages.layout import photo_article, write_page
 
 
 @dataclass(frozen=True)

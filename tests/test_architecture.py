@@ -79,15 +79,15 @@ VSE = {
     "search.index": "",
     "search.kept_index": "search.index system.terminal",
     "search.queries": "data.formats features.store search.index search.kept_index data.photo_files data.photos system.terminal data.vocabulary",
-    "page": "data.photos system.terminal",
-    "retrieval_page": "data.datasets evaluate features.build search.index model page search.queries",
+    "pages.layout": "data.photos system.terminal",
+    "pages.retrieval": "data.datasets evaluate features.build search.index model pages.layout search.queries",
     "regularities": "features.store search.index search.queries data.vocabulary",
-    "regularities_page": "page",
+    "pages.arithmetic": "pages.layout",
     "pca": "",
-    "labels": "",
-    "pca_figure": "labels pca data.photos system.terminal",
-    "commands_search": "checkpoint system.command_line distributed features.build retrieval_page search.queries",
-    "commands_regularities": "system.arguments system.command_line commands_search pca pca_figure regularities regularities_page"
+    "pages.labels": "",
+    "pages.figure": "pages.labels pca data.photos system.terminal",
+    "commands_search": "checkpoint system.command_line distributed features.build pages.retrieval search.queries",
+    "commands_regularities": "system.arguments system.command_line commands_search pca pages.figure regularities pages.arithmetic"
     " search.queries",
     "system.__init__": "",
     "scenes.__init__": "",
@@ -95,9 +95,10 @@ VSE = {
     "features.__init__": "",
     "encoders.__init__": "",
     "search.__init__": "",
+    "pages.__init__": "",
     "__init__": "checkpoint model",
     "__main__": "__init__ checkpoint system.command_line system.settings commands_regularities commands_search configs data.report data.datasets"
-    " distributed data.download evaluate features.build recipes retrieval_page scenes.scenes search.queries train",
+    " distributed data.download evaluate features.build recipes pages.retrieval scenes.scenes search.queries train",
 }
 SCNLM = {
     # the trigram

@@ -1,4 +1,4 @@
-"""vse.page: well-formed, complete in itself, true to what it was given, and written whole or not at all."""
+"""vse.pages.layout: well-formed, complete in itself, true to what it was given, and written whole or not at all."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from vse.page import THUMBNAIL_PX, retrieval_page
+from vse.pages.layout import THUMBNAIL_PX, retrieval_page
 from vse.system.errors import InputError
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}

@@ -1,4 +1,4 @@
-"""vse.pca, vse.labels and vse.pca_figure: the projection by an outside oracle, fixed signs, and nothing covered."""
+"""PCA, its figure and its labels: the projection by an outside oracle, fixed signs, and nothing covered."""
 
 import builtins
 import sys
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from matplotlib import rc_context
 from PIL import Image
 
-from vse.labels import overlaps, place
+from vse.pages.figure import Panel, draw
+from vse.pages.labels import overlaps, place
 from vse.pca import Projection, nearest_in_turns, pca, split_words, umap
-from vse.pca_figure import Panel, draw
 from vse.system.errors import InputError
 
 pytest.register_assert_rewrite("coloured_shapes")

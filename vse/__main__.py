@@ -218,7 +218,7 @@ def page(
     from vse.data.datasets import read_dataset
     from vse.distributed import find_device
     from vse.features.build import open_combined, without_skipped
-    from vse.retrieval_page import write_page
+    from vse.pages.retrieval import write_page
 
     model = load(run, str(find_device(device)))
     opened = open_combined(features, model.feature_info)

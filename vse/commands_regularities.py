@@ -39,8 +39,8 @@ def arithmetic(
         cache: where the index is kept (default: the user's cache folder).
         json: one JSON object a line.
     """
+    from vse.pages.arithmetic import arithmetic_page
     from vse.regularities import arithmetic as search
-    from vse.regularities_page import arithmetic_page
 
     model, stored = load_searcher(run, features, device, cnn)
     result = search(model, images, photo, minus, plus, k, rerank, cache, stored)
@@ -80,8 +80,8 @@ def pca(
     """
     import numpy as np
 
+    from vse.pages.figure import Panel, check_name, draw
     from vse.pca import nearest_in_turns, pca, split_words, umap
-    from vse.pca_figure import Panel, check_name, draw
     from vse.regularities import embed_words
     from vse.search.queries import photo_index
 

@@ -55,7 +55,7 @@ def search(
     for hit in result.hits:
         print(hit_line(hit, images, json))
     if html:
-        from vse.retrieval_page import answer_page
+        from vse.pages.retrieval import answer_page
 
         page = answer_page(html, Path(query) if by_photo else query, result.hits, images)
         print(page, file=sys.stderr if json else sys.stdout)

@@ -2,7 +2,7 @@
 (section 1).
 
 DIR/features.npy (N, V, R, D), DIR/names.txt one image name a line, DIR/features.json what made it. A user's
-own matrix needs only the first two; feature_matrix.as_views_and_regions says which shapes. Writes no features;
+own matrix needs only the first two; matrix.as_views_and_regions says which shapes. Writes no features;
 several side by side are those of sources.py. Axes: N images, V stored views (crops), R regions of the feature
 map in row-major order, D feature_dim.
 """

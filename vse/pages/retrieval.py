@@ -1,6 +1,6 @@
 """The demo page of a model on a split: its table row, sentences with their photos, photos with their sentences.
 
-Chooses what is shown; how it looks is page.py's.
+Chooses what is shown; how it looks is layout.py's.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from vse.data.datasets import Dataset
 from vse.evaluate import HEADER, row_of
 from vse.features.build import Features
 from vse.model import VSE
-from vse.page import photo_article, photo_row, retrieval_page
-from vse.page import write_page as write_html
+from vse.pages.layout import photo_article, photo_row, retrieval_page
+from vse.pages.layout import write_page as write_html
 from vse.search.index import Index
 from vse.search.queries import Hit
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from vse.data.photos import read_photo
-from vse.labels import place
+from vse.pages.labels import place
 from vse.pca import Projection
 from vse.system.errors import InputError
 from vse.system.files import write_atomically

@@ -1,13 +1,13 @@
 """One HTML page of an arithmetic on images: the photo, the words, and what was found as pictures.
 
-It draws what it is given; how it looks is page.py's.
+It draws what it is given; how it looks is layout.py's.
 """
 
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from vse.page import PhotoHits, photo_article, photo_row, write_page
+from vse.pages.layout import PhotoHits, photo_article, photo_row, write_page
 
 
 def arithmetic_page(

@@ -1,0 +1,1 @@
+"""HTML pages and figures to look at."""
