@@ -21,9 +21,9 @@ from experiments.trained import Scorer, scorers
 from scnlm.concepts import Concepts, SentenceBank
 from scnlm.rerank import Weights, repeats, weighted
 from scnlm.trigram import Trigram, estimate
-from vse.checkpoint import write_json
 from vse.data.datasets import Dataset, read_dataset
 from vse.data.vocabulary import tokenize
+from vse.runs.checkpoint import write_json
 from vse.system.errors import InputError
 
 METRICS = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor": "METEOR", "cider": "CIDEr"}

@@ -19,10 +19,10 @@ from tqdm import tqdm
 from experiments import RESULTS, find_data
 from experiments.ranking import EXPERIMENTS, FEATURES, commit
 from scnlm.caption import ENCODER, Captioner, shipped_set
-from vse import checkpoint
 from vse.data.datasets import read_dataset
 from vse.evaluate import evaluate
 from vse.features.build import extract_features, open_combined
+from vse.runs import checkpoint
 from vse.system.errors import InputError
 from vse.system.files import json_text, write_json
 from vse.system.precision import describe_device, resolve_precision

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from experiments import RESULTS, find_data
-from vse import checkpoint
 from vse.configs import TrainConfig
 from vse.data.datasets import Dataset, read_dataset
 from vse.evaluate import evaluate
 from vse.features.build import Features, combine_features, extract_features, open_features
 from vse.model import VSE
 from vse.recipes import RECIPES
+from vse.runs import checkpoint
 from vse.system.errors import InputError
 from vse.train import train
 

@@ -19,9 +19,9 @@ from experiments.regularities_figures import figures
 from experiments.regularities_scenes import scenes
 from experiments.regularity_methods import METHODS, embedded, query_of, top_others
 from experiments.regularity_queries import QUERIES, Query, names
-from vse import checkpoint
 from vse.data.datasets import read_dataset
 from vse.data.vocabulary import tokenize
+from vse.runs import checkpoint
 from vse.search.index import Index
 from vse.system.errors import InputError
 

@@ -13,13 +13,13 @@ from experiments import RESULTS, find_data
 from experiments.ranking import EXPERIMENTS, features_of
 from experiments.regularities_scenes import four_of_each, scene_features
 from experiments.regularity_queries import names
-from vse import checkpoint
 from vse.data.datasets import read_dataset
 from vse.data.vocabulary import tokenize
 from vse.model import VSE
 from vse.pages.figure import Panel, draw
 from vse.pca import pca
 from vse.regularities import embed_words
+from vse.runs import checkpoint
 
 TITLES = {"linear": "sum of words", "paper": "LSTM"}
 SCENES = {  # name -> words, and of which scenes the pictures are

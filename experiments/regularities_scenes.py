@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from experiments.ranking import changed
 from experiments.regularity_methods import METHODS, TOP, embedded, query_of, top_others
-from vse import checkpoint
 from vse.data.datasets import read_dataset
 from vse.features.build import Features, extract_features
 from vse.recipes import RECIPES
+from vse.runs import checkpoint
 from vse.scenes.scenes import COLOURS, PLACES, Scene, read_truth, render
 from vse.search.index import Index
 from vse.system.files import write_text

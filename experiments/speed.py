@@ -25,7 +25,6 @@ from scnlm.data import TaggedText
 from scnlm.models import make_model
 from scnlm.structure import TagVocabulary
 from scnlm.train import LMTrainConfig, batch_loss
-from vse import checkpoint
 from vse.batches import Batch, TrainingSet
 from vse.configs import TrainConfig
 from vse.data.datasets import read_dataset
@@ -35,9 +34,10 @@ from vse.losses import make_objective
 from vse.metrics import block_ranks
 from vse.model import VSE
 from vse.recipes import RECIPES
+from vse.runs import checkpoint
+from vse.runs.optimizer import make_optimizer
 from vse.system.errors import InputError
 from vse.system.precision import autocast, describe_device, resolve_precision
-from vse.train_config import make_optimizer
 
 STEPS, ROUNDS = 20, 3
 

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.ranking import EXPERIMENTS, features_of
-from vse import checkpoint
 from vse.features.build import Features
 from vse.model import VSE
+from vse.runs import checkpoint
 from vse.system.errors import InputError
 
 RUNS = Path("runs")

@@ -100,9 +100,9 @@ def train(
     """
     from scnlm.tags import tag_cache
     from scnlm.train import train
-    from vse.checkpoint import load
     from vse.data.datasets import read_dataset
-    from vse.distributed import find_device
+    from vse.runs.checkpoint import load
+    from vse.runs.distributed import find_device
 
     dataset = read_dataset(data, images)
     more = read_extra_text(extra_text, dataset)
@@ -139,10 +139,10 @@ def assemble(
         dev_images: how many dev images the weights are tuned on.
     """
     from scnlm.assemble import assemble
-    from vse.checkpoint import load
     from vse.data.datasets import read_dataset
-    from vse.distributed import find_device
     from vse.features.build import open_combined, without_skipped
+    from vse.runs.checkpoint import load
+    from vse.runs.distributed import find_device
 
     opened = open_combined(features, load(encoder).feature_info)
     tuned = assemble(

@@ -23,11 +23,11 @@ from scnlm.concepts import SentenceBank
 from scnlm.language_model import STRUCTURES
 from scnlm.rerank import Candidate, Weights, parts, ranked, tune
 from scnlm.trigram import Trigram
-from vse import checkpoint
 from vse.data.datasets import Dataset
 from vse.data.vocabulary import tokenize
 from vse.features.build import Features
 from vse.model import VSE
+from vse.runs import checkpoint
 from vse.system import manifest
 from vse.system.errors import InputError
 from vse.system.files import LOCK, locked, write_bytes, write_json

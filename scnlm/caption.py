@@ -17,8 +17,8 @@ from scnlm.generate import Decoder
 from scnlm.language_model import LanguageModel
 from scnlm.rerank import Candidate, Weights, measure, ranked
 from scnlm.trigram import Trigram
-from vse import checkpoint
 from vse.model import VSE
+from vse.runs import checkpoint
 from vse.system import manifest
 from vse.system.errors import InputError
 from vse.system.files import read_json

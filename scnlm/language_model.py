@@ -12,8 +12,8 @@ import torch
 
 from scnlm.models import LBL, LMConfig, make_model
 from scnlm.structure import StructureBank, TagVocabulary
-from vse.checkpoint import CONFIG, WEIGHTS, WORDS, is_size, load_weights, outline, save_weights
 from vse.data.vocabulary import Vocabulary
+from vse.runs.checkpoint import CONFIG, WEIGHTS, WORDS, is_size, load_weights, outline, save_weights
 from vse.system import manifest
 from vse.system.errors import InputError
 from vse.system.files import read_json, write_atomically, write_json

@@ -20,17 +20,17 @@ from scnlm.data import TaggedText, TextBatch
 from scnlm.language_model import LanguageModel
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.tags import tag_captions
-from vse import checkpoint
 from vse.data.datasets import Dataset
 from vse.data.vocabulary import SPECIALS, Vocabulary, cut_long, tokenize
-from vse.distributed import find_device
 from vse.model import VSE
-from vse.resumed import check_modules, check_optimizer, counters_of, precision_for
-from vse.run_log import RunLog
+from vse.runs import checkpoint
+from vse.runs.distributed import find_device
+from vse.runs.log import RunLog
+from vse.runs.optimizer import make_optimizer, set_learning_rate
+from vse.runs.resumed import check_modules, check_optimizer, counters_of, precision_for
 from vse.system.errors import InputError
 from vse.system.files import locked, write_json
 from vse.system.precision import autocast, describe_device
-from vse.train_config import make_optimizer, set_learning_rate
 
 
 def train(

@@ -52,8 +52,8 @@ VSE = {
     "features.store": "data.datasets features.info features.matrix features.side_by_side",
     "features.sources": "features.info features.store features.side_by_side",
     "features.folder": "features.info features.matrix features.store",
-    "features.extractor": "features.networks features.weights distributed features.info data.photos system.precision",
-    "features.build": "distributed features.extractor features.folder features.info features.sources features.store data.photos"
+    "features.extractor": "features.networks features.weights runs.distributed features.info data.photos system.precision",
+    "features.build": "runs.distributed features.extractor features.folder features.info features.sources features.store data.photos"
     " system.precision",
     # the space
     "system.settings": "",
@@ -62,18 +62,18 @@ VSE = {
     "encoders.text": "configs data.vocabulary",
     "metrics": "",
     "losses": "configs",
-    "distributed": "",
+    "runs.distributed": "",
     "batches": "data.datasets features.build data.vocabulary",
     "model": "batches configs features.info encoders.image features.build features.named encoders.text data.vocabulary",
     "system.manifest": "",
-    "checkpoint": "features.info system.manifest model system.settings features.side_by_side data.vocabulary",
+    "runs.checkpoint": "features.info system.manifest model system.settings features.side_by_side data.vocabulary",
     "evaluate": "data.datasets features.build metrics model",
     "teacher": "batches data.datasets features.build model",
-    "resumed": "checkpoint system.precision",
-    "run_log": "",
-    "train_config": "",
-    "train": "batches checkpoint configs data.datasets distributed evaluate features.build losses model run_log teacher"
-    " system.precision resumed train_config data.vocabulary data.word_vectors",
+    "runs.resumed": "runs.checkpoint system.precision",
+    "runs.log": "",
+    "runs.optimizer": "",
+    "train": "batches runs.checkpoint configs data.datasets runs.distributed evaluate features.build losses model runs.log teacher"
+    " system.precision runs.resumed runs.optimizer data.vocabulary data.word_vectors",
     "recipes": "configs",
     # what people do with it
     "search.index": "",
@@ -86,7 +86,7 @@ VSE = {
     "pca": "",
     "pages.labels": "",
     "pages.figure": "pages.labels pca data.photos system.terminal",
-    "commands_search": "checkpoint system.command_line distributed features.build pages.retrieval search.queries",
+    "commands_search": "runs.checkpoint system.command_line runs.distributed features.build pages.retrieval search.queries",
     "commands_regularities": "system.arguments system.command_line commands_search pca pages.figure regularities pages.arithmetic"
     " search.queries",
     "system.__init__": "",
@@ -96,9 +96,10 @@ VSE = {
     "encoders.__init__": "",
     "search.__init__": "",
     "pages.__init__": "",
-    "__init__": "checkpoint model",
-    "__main__": "__init__ checkpoint system.command_line system.settings commands_regularities commands_search configs data.report data.datasets"
-    " distributed data.download evaluate features.build recipes pages.retrieval scenes.scenes search.queries train",
+    "runs.__init__": "",
+    "__init__": "runs.checkpoint model",
+    "__main__": "__init__ runs.checkpoint system.command_line system.settings commands_regularities commands_search configs data.report data.datasets"
+    " runs.distributed data.download evaluate features.build recipes pages.retrieval scenes.scenes search.queries train",
 }
 SCNLM = {
     # the trigram

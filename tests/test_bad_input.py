@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vse.checkpoint import load
 from vse.data.photos import MAX_PIXELS
+from vse.runs.checkpoint import load
 
 pytest.register_assert_rewrite("coloured_shapes")
 from coloured_shapes import (  # noqa: E402

@@ -1,4 +1,4 @@
-"""vse.checkpoint: a run folder gives the same model again, and says in one line what is wrong with it."""
+"""vse.runs.checkpoint: a run folder gives the same model again, and says in one line what is wrong with it."""
 
 import dataclasses
 import errno
@@ -12,8 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from vse import checkpoint
-from vse.checkpoint import (
+from vse.data.vocabulary import Vocabulary
+from vse.encoders.image import ImageConfig
+from vse.encoders.text import TextConfig
+from vse.model import VSE, VSEConfig
+from vse.runs import checkpoint
+from vse.runs.checkpoint import (
     config_from_dict,
     load,
     load_resume,
@@ -24,10 +28,6 @@ from vse.checkpoint import (
     write_atomically,
     write_json,
 )
-from vse.data.vocabulary import Vocabulary
-from vse.encoders.image import ImageConfig
-from vse.encoders.text import TextConfig
-from vse.model import VSE, VSEConfig
 from vse.system.errors import InputError
 
 TEXTS = ["a red dog", "the blue boat"]

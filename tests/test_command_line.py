@@ -13,13 +13,13 @@ from safetensors.numpy import load_file
 
 import vse.features.build
 from vse.__main__ import main
-from vse.checkpoint import load
 from vse.configs import TrainConfig
 from vse.data.datasets import read_dataset
 from vse.encoders.image import ImageConfig
 from vse.encoders.text import TextConfig
 from vse.features.build import open_combined
 from vse.model import VSEConfig
+from vse.runs.checkpoint import load
 from vse.train import train
 
 pytest.register_assert_rewrite("coloured_shapes")

@@ -1,16 +1,16 @@
-"""vse.distributed: several gloo processes make the steps that one process makes on the same batches."""
+"""vse.runs.distributed: several gloo processes make the steps that one process makes on the same batches."""
 
 import pytest
 import torch
 from processes import train_in_ranks
 
-from vse import distributed
-from vse.checkpoint import load_resume
 from vse.configs import TrainConfig
 from vse.encoders.image import ImageConfig
 from vse.encoders.text import TextConfig
 from vse.losses import LossConfig
 from vse.model import VSEConfig
+from vse.runs import distributed
+from vse.runs.checkpoint import load_resume
 from vse.system.errors import InputError
 from vse.train import train
 

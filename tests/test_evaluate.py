@@ -14,7 +14,7 @@ from vse.evaluate import HEADER, evaluate, row_of
 from vse.features.build import Features
 from vse.metrics import Recall, bootstrap_rsum, i2t_ranks, t2i_ranks
 from vse.model import VSE, VSEConfig
-from vse.run_log import RunLog
+from vse.runs.log import RunLog
 from vse.system.errors import InputError
 from vse.system.files import parse_json
 

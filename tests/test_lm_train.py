@@ -20,12 +20,12 @@ from scnlm.language_model import LanguageModel, load, save
 from scnlm.models import MODELS, LMConfig
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.train import LMTrainConfig, embed, nats_per_word, train
-from vse import checkpoint
-from vse.checkpoint import config_from_dict, load_resume
 from vse.data.datasets import Dataset
 from vse.data.vocabulary import EOS, EOS_ID, UNK_ID, Vocabulary, tokenize
 from vse.encoders.text import TextConfig
 from vse.model import VSE, VSEConfig
+from vse.runs import checkpoint
+from vse.runs.checkpoint import config_from_dict, load_resume
 from vse.system.errors import InputError
 
 DIM, CPU = 8, torch.device("cpu")

@@ -12,9 +12,9 @@ from vse.configs import TrainConfig
 from vse.encoders.image import ImageConfig
 from vse.encoders.text import TextConfig
 from vse.losses import LossConfig, make_objective
+from vse.runs.optimizer import make_optimizer, set_learning_rate
 from vse.system.errors import InputError
 from vse.system.settings import config_from_dict
-from vse.train_config import make_optimizer, set_learning_rate
 
 CONFIGS = {
     "ranking": LossConfig(),

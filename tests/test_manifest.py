@@ -13,10 +13,10 @@ from scnlm.caption import Captioner
 from scnlm.language_model import LanguageModel
 from scnlm.models import LMConfig
 from scnlm.structure import StructureBank, TagVocabulary
-from vse import checkpoint
 from vse.data.vocabulary import Vocabulary
 from vse.encoders.text import TextConfig
 from vse.model import VSE, VSEConfig
+from vse.runs import checkpoint
 from vse.system import manifest
 from vse.system.errors import InputError
 

@@ -27,9 +27,9 @@ from scnlm.caption import CaptionConfig, Captioner, shipped_set
 from scnlm.cider import Cider
 from scnlm.rerank import Weights, ranked, tune
 from scnlm.rerank import parts as parts_of
-from vse import checkpoint
 from vse.data.datasets import read_dataset
 from vse.features.build import open_combined
+from vse.runs import checkpoint
 from vse.system.errors import InputError
 
 pytest.register_assert_rewrite("coloured_shapes", "coloured_captions")

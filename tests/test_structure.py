@@ -13,8 +13,8 @@ from scipy.stats import chisquare
 
 from scnlm.structure import END_ID, NONE_ID, StructureBank, TagVocabulary
 from scnlm.tags import tag_captions
-from vse.checkpoint import config_from_dict
 from vse.data.vocabulary import tokenize
+from vse.runs.checkpoint import config_from_dict
 from vse.system.errors import InputError
 
 # --- The tag vocabulary ----------------------------------------------------------------------------------------------

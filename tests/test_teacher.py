@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from vse import checkpoint
 from vse.batches import TrainingSet
 from vse.configs import TrainConfig
 from vse.encoders.text import TextConfig
 from vse.evaluate import evaluate
 from vse.losses import LossConfig, distillation
 from vse.model import VSEConfig
+from vse.runs import checkpoint
 from vse.system.errors import InputError
 from vse.teacher import Teacher
 from vse.train import train

@@ -12,9 +12,7 @@ import pytest
 import torch
 from processes import run_training, start
 
-from vse import checkpoint
 from vse import train as train_module
-from vse.checkpoint import load, load_resume, save_resume
 from vse.configs import TrainConfig
 from vse.encoders.image import ImageConfig
 from vse.encoders.text import TextConfig
@@ -22,6 +20,8 @@ from vse.evaluate import evaluate
 from vse.features.build import Features
 from vse.losses import LossConfig
 from vse.model import VSEConfig
+from vse.runs import checkpoint
+from vse.runs.checkpoint import load, load_resume, save_resume
 from vse.system import precision as precision_module
 from vse.system.errors import InputError
 from vse.system.files import LOCK, locked

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def load(run: str | Path, device: str = "cpu") -> VSE:
-    """The model of a run folder; see `vse.checkpoint.load`."""
-    from vse.checkpoint import load  # here: `import vse` alone shall not load torch
+    """The model of a run folder; see `vse.runs.checkpoint.load`."""
+    from vse.runs.checkpoint import load  # here: `import vse` alone shall not load torch
 
     return load(run, device)

@@ -135,10 +135,10 @@ def train_command(recipe: str):
             teachers: trained runs on the same features, whose mean score is distilled (see --loss.distill).
             resume: go on with the same command after a kill. Several processes: start it through torchrun.
         """
-        from vse.checkpoint import load
         from vse.data.datasets import read_dataset
         from vse.evaluate import HEADER
         from vse.features.build import open_combined, without_skipped
+        from vse.runs.checkpoint import load
         from vse.train import train
 
         opened = open_combined(features)
@@ -170,11 +170,11 @@ def evaluate(
         split: train, dev or test.
         json: also write the row there.
     """
-    from vse.checkpoint import load, read_config, write_json
     from vse.data.datasets import read_dataset
-    from vse.distributed import find_device
     from vse.evaluate import HEADER, evaluate
     from vse.features.build import open_combined, without_skipped
+    from vse.runs.checkpoint import load, read_config, write_json
+    from vse.runs.distributed import find_device
 
     if len(run) < 2:
         raise InputError(f"{run[0] if run else 'nothing'}: expected RUN [RUN ...] DATA")
@@ -214,11 +214,11 @@ def page(
         out: the .html file.
         queries: how many of each kind, drawn with --seed.
     """
-    from vse.checkpoint import load
     from vse.data.datasets import read_dataset
-    from vse.distributed import find_device
     from vse.features.build import open_combined, without_skipped
     from vse.pages.retrieval import write_page
+    from vse.runs.checkpoint import load
+    from vse.runs.distributed import find_device
 
     model = load(run, str(find_device(device)))
     opened = open_combined(features, model.feature_info)

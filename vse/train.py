@@ -15,7 +15,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from vse import checkpoint, distributed
 from vse.batches import TextPair, TextPairs, TrainingSet
 from vse.configs import TrainConfig
 from vse.data.datasets import Dataset
@@ -25,13 +24,14 @@ from vse.evaluate import Row, evaluate
 from vse.features.build import Features
 from vse.losses import InfoNCELoss, RankingLoss, distillation, make_objective
 from vse.model import VSE
-from vse.resumed import check_modules, check_optimizer, counters_of, precision_for
-from vse.run_log import RunLog
+from vse.runs import checkpoint, distributed
+from vse.runs.log import RunLog
+from vse.runs.optimizer import make_optimizer, set_learning_rate
+from vse.runs.resumed import check_modules, check_optimizer, counters_of, precision_for
 from vse.system.errors import InputError
 from vse.system.files import locked, sha256_of
 from vse.system.precision import autocast, describe_device
 from vse.teacher import Teacher
-from vse.train_config import make_optimizer, set_learning_rate
 
 
 def train(

@@ -18,12 +18,12 @@ import torch
 from tqdm import tqdm
 
 from vse.data.photos import VIEWS, BadPhoto, bad_photos, check_photos
-from vse.distributed import find_device
 from vse.features import folder
 from vse.features.extractor import DEFAULT_ENCODER, CombinedExtractor, FeatureExtractor, configuration, decoded
 from vse.features.info import read_info
 from vse.features.sources import combine_features, open_combined
 from vse.features.store import PROGRESS, Features, open_features, without_skipped
+from vse.runs.distributed import find_device
 from vse.system.errors import InputError
 from vse.system.files import locked, read_json
 from vse.system.precision import PRECISIONS, describe_device, resolve_precision

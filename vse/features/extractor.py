@@ -17,10 +17,10 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from vse.data.photos import VIEWS, BadPhoto, cut, read_photo, upright_rgb
-from vse.distributed import find_device
 from vse.features.info import VERSION
 from vse.features.networks import load_cnn
 from vse.features.weights import file_digest
+from vse.runs.distributed import find_device
 from vse.system.errors import InputError
 from vse.system.precision import autocast, resolve_precision
 

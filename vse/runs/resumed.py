@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from vse.checkpoint import CONFIG, check_tensors, read_config
+from vse.runs.checkpoint import CONFIG, check_tensors, read_config
 from vse.system.errors import InputError
 from vse.system.precision import precision_of_run
 
