@@ -86,8 +86,8 @@ VSE = {
     "pca": "",
     "pages.labels": "",
     "pages.figure": "pages.labels pca data.photos system.terminal",
-    "commands_search": "runs.checkpoint system.command_line runs.distributed features.build pages.retrieval search.queries",
-    "commands_regularities": "system.arguments system.command_line commands_search pca pages.figure regularities pages.arithmetic"
+    "commands.search": "runs.checkpoint system.command_line runs.distributed features.build pages.retrieval search.queries",
+    "commands.regularities": "system.arguments system.command_line commands.search pca pages.figure regularities pages.arithmetic"
     " search.queries",
     "system.__init__": "",
     "scenes.__init__": "",
@@ -97,8 +97,9 @@ VSE = {
     "search.__init__": "",
     "pages.__init__": "",
     "runs.__init__": "",
+    "commands.__init__": "",
     "__init__": "runs.checkpoint model",
-    "__main__": "__init__ runs.checkpoint system.command_line system.settings commands_regularities commands_search configs data.report data.datasets"
+    "__main__": "__init__ runs.checkpoint system.command_line system.settings commands.regularities commands.search configs data.report data.datasets"
     " runs.distributed data.download evaluate features.build recipes pages.retrieval scenes.scenes search.queries train",
 }
 SCNLM = {

@@ -13,8 +13,8 @@ try:
     from tyro.conf import Positional, arg
 
     from vse import __version__
-    from vse.commands_regularities import arithmetic, pca
-    from vse.commands_search import search
+    from vse.commands.regularities import arithmetic, pca
+    from vse.commands.search import search
     from vse.configs import TrainConfig
     from vse.recipes import RECIPES
     from vse.system.command_line import (

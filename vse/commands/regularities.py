@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from vse.commands_search import FeatureFolders, load_searcher
+from vse.commands.search import FeatureFolders, load_searcher
 from vse.system.arguments import Between
 from vse.system.command_line import CNNs, Count, Device, Run, hit_line
 

@@ -1,0 +1,1 @@
+"""What `vse SUBCOMMAND` calls."""
