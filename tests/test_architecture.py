@@ -68,11 +68,11 @@ VSE = {
     "system.manifest": "",
     "runs.checkpoint": "features.info system.manifest model system.settings features.side_by_side data.vocabulary",
     "evaluate": "data.datasets features.build metrics model",
-    "teacher": "batches data.datasets features.build model",
+    "distillation": "batches data.datasets features.build model",
     "runs.resumed": "runs.checkpoint system.precision",
     "runs.log": "",
     "runs.optimizer": "",
-    "train": "batches runs.checkpoint configs data.datasets runs.distributed evaluate features.build losses model runs.log teacher"
+    "train": "batches runs.checkpoint configs data.datasets runs.distributed evaluate features.build losses model runs.log distillation"
     " system.precision runs.resumed runs.optimizer data.vocabulary data.word_vectors",
     "recipes": "configs",
     # what people do with it

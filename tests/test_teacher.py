@@ -6,13 +6,13 @@ import torch
 
 from vse.batches import TrainingSet
 from vse.configs import TrainConfig
+from vse.distillation import Teacher
 from vse.encoders.text import TextConfig
 from vse.evaluate import evaluate
 from vse.losses import LossConfig, distillation
 from vse.model import VSEConfig
 from vse.runs import checkpoint
 from vse.system.errors import InputError
-from vse.teacher import Teacher
 from vse.train import train
 
 SMALL = VSEConfig(embed_dim=8, init_range=0.0, text=TextConfig(encoder="bow", word_dim=8))

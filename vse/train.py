@@ -20,6 +20,7 @@ from vse.configs import TrainConfig
 from vse.data.datasets import Dataset
 from vse.data.vocabulary import Vocabulary
 from vse.data.word_vectors import read_word_vectors
+from vse.distillation import Teacher
 from vse.evaluate import Row, evaluate
 from vse.features.build import Features
 from vse.losses import InfoNCELoss, RankingLoss, distillation, make_objective
@@ -31,7 +32,6 @@ from vse.runs.resumed import check_modules, check_optimizer, counters_of, precis
 from vse.system.errors import InputError
 from vse.system.files import locked, sha256_of
 from vse.system.precision import autocast, describe_device
-from vse.teacher import Teacher
 
 
 def train(
