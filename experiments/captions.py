@@ -25,12 +25,12 @@ from scnlm import language_model
 from scnlm.assemble import assemble, references_of
 from scnlm.caption import ENCODER as ENCODER_PART
 from scnlm.caption import TRIGRAM, WEIGHTS, CaptionConfig, Captioner, shipped_set
-from scnlm.cider import Cider
 from scnlm.describe import nearest_sentences
-from scnlm.rerank import VOTERS, Candidate, Weights, parts, ranked, tune
+from scnlm.rerank.cider import Cider
+from scnlm.rerank.score import VOTERS, Candidate, Weights, parts, ranked, tune
+from scnlm.rerank.trigram import Trigram, estimate
 from scnlm.tags import tag_cache
 from scnlm.train import LMTrainConfig, train
-from scnlm.trigram import Trigram, estimate
 from vse.data.datasets import Dataset, read_dataset, without_evaluated
 from vse.data.vocabulary import tokenize
 from vse.system.errors import InputError

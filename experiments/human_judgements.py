@@ -18,9 +18,9 @@ from experiments.caption_metrics import score_captions
 from experiments.judgements import Judged
 from experiments.ranking import EXPERIMENTS, commit
 from experiments.trained import Scorer, scorers
-from scnlm.concepts import Concepts, SentenceBank
-from scnlm.rerank import Weights, repeats, weighted
-from scnlm.trigram import Trigram, estimate
+from scnlm.rerank.concepts import Concepts, SentenceBank
+from scnlm.rerank.score import Weights, repeats, weighted
+from scnlm.rerank.trigram import Trigram, estimate
 from vse.data.datasets import Dataset, read_dataset
 from vse.data.vocabulary import tokenize
 from vse.runs.checkpoint import write_json

@@ -20,11 +20,11 @@ from experiments import RESULTS, find_data
 from experiments.ranking import changed, commit
 from scnlm import language_model
 from scnlm.data import TaggedText
-from scnlm.kneser_ney import FALLBACK
 from scnlm.language_model import LanguageModel
+from scnlm.rerank.kneser_ney import FALLBACK
+from scnlm.rerank.trigram import Trigram, estimate
 from scnlm.tags import tag_cache, tag_captions
 from scnlm.train import LMTrainConfig, embed, nats_per_word, train
-from scnlm.trigram import Trigram, estimate
 from vse.data.datasets import Dataset, read_dataset, without_evaluated
 from vse.data.vocabulary import Vocabulary, tokenize
 from vse.system.errors import InputError

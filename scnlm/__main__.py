@@ -43,7 +43,7 @@ def trigram(
         discount_fallback: take fixed discounts (without values 0.5 1 1.5) where the text is too small to have its own.
         skip_symbols: leave the words <s>, </s> and <unk> out of the text instead of stopping.
     """
-    from scnlm.trigram import estimate
+    from scnlm.rerank.trigram import estimate
 
     sentences, where = _read(data, images)
     model = estimate(sentences, order, prune, discount_fallback, skip_symbols=skip_symbols, where=where)
@@ -62,7 +62,7 @@ def score(
     /,
 ) -> None:
     """Prints log-probability (nats, end of sentence included) and perplexity a word of each line, and of all."""
-    from scnlm.trigram import Trigram
+    from scnlm.rerank.trigram import Trigram
 
     model = Trigram(arpa, order=None)
     sentences = _read_sentences(text)

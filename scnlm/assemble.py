@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from scnlm import language_model
 from scnlm.caption import CONCEPTS, DECODER, ENCODER, TRIGRAM, WEIGHTS, CaptionConfig, Captioner, bound
-from scnlm.cider import Cider
-from scnlm.concepts import SentenceBank
 from scnlm.language_model import STRUCTURES
-from scnlm.rerank import Candidate, Weights, parts, ranked, tune
-from scnlm.trigram import Trigram
+from scnlm.rerank.cider import Cider
+from scnlm.rerank.concepts import SentenceBank
+from scnlm.rerank.score import Candidate, Weights, parts, ranked, tune
+from scnlm.rerank.trigram import Trigram
 from vse.data.datasets import Dataset
 from vse.data.vocabulary import tokenize
 from vse.features.build import Features

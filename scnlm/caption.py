@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float32
 
 from scnlm import language_model
-from scnlm.concepts import Concepts, SentenceBank
 from scnlm.configs import CaptionConfig
 from scnlm.generate import Decoder
 from scnlm.language_model import LanguageModel
-from scnlm.rerank import Candidate, Weights, measure, ranked
-from scnlm.trigram import Trigram
+from scnlm.rerank.concepts import Concepts, SentenceBank
+from scnlm.rerank.score import Candidate, Weights, measure, ranked
+from scnlm.rerank.trigram import Trigram
 from vse.model import VSE
 from vse.runs import checkpoint
 from vse.system import manifest

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from scnlm.rerank import Candidate
+from scnlm.rerank.score import Candidate
 from vse.pages.layout import photo_article, write_page
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from scnlm.caption import WEIGHTS, CaptionConfig, Captioner, shipped_set
 from scnlm.caption_page import Described, caption_page
-from scnlm.rerank import Candidate
+from scnlm.rerank.score import Candidate
 from vse.data.datasets import Dataset, read_dataset
 from vse.data.photo_files import walk_photos
 from vse.data.photos import BadPhoto

@@ -104,9 +104,9 @@ VSE = {
 }
 SCNLM = {
     # the trigram
-    "kneser_ney": "",
-    "arpa": "",
-    "trigram": "arpa kneser_ney",
+    "rerank.kneser_ney": "",
+    "rerank.arpa": "",
+    "rerank.trigram": "rerank.arpa rerank.kneser_ney",
     # structure and the models
     "tags": "",
     "configs": "tags",
@@ -116,16 +116,17 @@ SCNLM = {
     "language_model": "models structure",
     "train": "configs data language_model models structure tags",
     # captions
-    "cider": "",
+    "rerank.cider": "",
     "generate": "language_model models",
-    "rerank": "trigram",
-    "concepts": "configs",
-    "caption": "concepts configs generate language_model rerank trigram",
-    "assemble": "caption cider concepts language_model rerank trigram",
-    "caption_page": "rerank",
-    "describe": "caption caption_page rerank",
+    "rerank.score": "rerank.trigram",
+    "rerank.concepts": "configs",
+    "caption": "rerank.concepts configs generate language_model rerank.score rerank.trigram",
+    "assemble": "caption rerank.cider rerank.concepts language_model rerank.score rerank.trigram",
+    "caption_page": "rerank.score",
+    "describe": "caption caption_page rerank.score",
+    "rerank.__init__": "",
     "__init__": "",
-    "__main__": "__init__ assemble caption configs describe tags train trigram",
+    "__main__": "__init__ assemble caption configs describe tags train rerank.trigram",
 }
 MAY_IMPORT = {"vse": VSE, "scnlm": SCNLM}
 

@@ -12,13 +12,13 @@ from safetensors.numpy import load_file, save_file
 from scnlm.assemble import references_of
 from scnlm.caption import CaptionConfig, Captioner
 from scnlm.caption_page import Described, caption_page
-from scnlm.concepts import CONTENTS, NEAREST, NEIGHBOURS, Concepts, SentenceBank
 from scnlm.describe import nearest_sentences
 from scnlm.language_model import LanguageModel
 from scnlm.models import LMConfig
-from scnlm.rerank import Candidate, Weights, ranked, stopwords
+from scnlm.rerank.concepts import CONTENTS, NEAREST, NEIGHBOURS, Concepts, SentenceBank
+from scnlm.rerank.score import Candidate, Weights, ranked, stopwords
+from scnlm.rerank.trigram import Trigram, estimate
 from scnlm.structure import StructureBank, TagVocabulary
-from scnlm.trigram import Trigram, estimate
 from vse.data.vocabulary import EOS, EOS_ID, SPECIALS, Vocabulary
 from vse.encoders.text import TextConfig
 from vse.model import VSE, VSEConfig

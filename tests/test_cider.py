@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pycocoevalcap.cider.cider import Cider as Pycocoevalcap
 
 from experiments import find_data
-from scnlm.cider import Cider
+from scnlm.rerank.cider import Cider
 from vse.data.datasets import read_dataset
 from vse.data.vocabulary import tokenize
 from vse.system.errors import InputError

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from scnlm.concepts import SentenceBank
+from scnlm.rerank.concepts import SentenceBank
 from vse.system.errors import InputError
 
 

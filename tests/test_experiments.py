@@ -14,8 +14,8 @@ import pytest
 from experiments import RESULTS, captions, free_photos, paper, per_image, perplexity, ranking, tables
 from experiments.caption_metrics import METRICS
 from scnlm.caption import CaptionConfig, Captioner
-from scnlm.cider import Cider
-from scnlm.rerank import Candidate, Weights, ranked
+from scnlm.rerank.cider import Cider
+from scnlm.rerank.score import Candidate, Weights, ranked
 from scnlm.train import LMTrainConfig
 from vse.data.datasets import Dataset, read_dataset
 from vse.data.photos import read_photo

@@ -12,12 +12,12 @@ from scipy.stats import chisquare
 
 from scnlm import generate
 from scnlm.generate import Decoder
-from scnlm.kneser_ney import estimate
 from scnlm.language_model import LanguageModel
 from scnlm.models import MODELS, LMConfig
-from scnlm.rerank import VOTERS, Candidate, Weights, measure, overlaps, parts, ranked, repeats, score, weighted
+from scnlm.rerank.kneser_ney import estimate
+from scnlm.rerank.score import VOTERS, Candidate, Weights, measure, overlaps, parts, ranked, repeats, score, weighted
+from scnlm.rerank.trigram import Trigram
 from scnlm.structure import StructureBank, TagVocabulary
-from scnlm.trigram import Trigram
 from vse.data.vocabulary import EOS, EOS_ID, SPECIALS, Vocabulary
 from vse.encoders.text import TextConfig
 from vse.model import VSE, VSEConfig

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import RESULTS, find_data, human_judgements
 from experiments.judgements import CROWD, EXPERT, Judged, Judgements, check_photos, read_judgements
-from scnlm.rerank import weighted
+from scnlm.rerank.score import weighted
 from vse.data.datasets import Dataset, read_dataset
 from vse.system.errors import InputError
 

@@ -24,9 +24,9 @@ from experiments import free_photos
 from scnlm.__main__ import main
 from scnlm.assemble import Tuned
 from scnlm.caption import CaptionConfig, Captioner, shipped_set
-from scnlm.cider import Cider
-from scnlm.rerank import Weights, ranked, tune
-from scnlm.rerank import parts as parts_of
+from scnlm.rerank.cider import Cider
+from scnlm.rerank.score import Weights, ranked, tune
+from scnlm.rerank.score import parts as parts_of
 from vse.data.datasets import read_dataset
 from vse.features.build import open_combined
 from vse.runs import checkpoint

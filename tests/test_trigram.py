@@ -16,7 +16,7 @@ from reference_trigram import NoDiscounts, kneser_ney, log_prob
 
 from scnlm import __version__
 from scnlm.__main__ import main
-from scnlm.trigram import Trigram, estimate
+from scnlm.rerank.trigram import Trigram, estimate
 from vse.system.command_line import parse
 from vse.system.errors import InputError
 

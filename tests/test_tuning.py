@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from scnlm.rerank import _NAMES, Weights, _Pool, tune, weighted
+from scnlm.rerank.score import _NAMES, Weights, _Pool, tune, weighted
 from vse.system.errors import InputError
 
 

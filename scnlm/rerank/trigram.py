@@ -1,4 +1,4 @@
-"""The trigram that reranks captions (supplement 5.2), queried through KenLM; `scnlm.kneser_ney` estimates it.
+"""The trigram that reranks captions (supplement 5.2), queried through KenLM; `scnlm.rerank.kneser_ney` estimates it.
 
 KenLM speaks log10; log10 becomes nats in this file and nowhere else. It does not tokenise.
 """
@@ -13,8 +13,8 @@ import kenlm
 import numpy as np
 from jaxtyping import Float64
 
-from scnlm.arpa import checked
-from scnlm.kneser_ney import NGramModel, estimate
+from scnlm.rerank.arpa import checked
+from scnlm.rerank.kneser_ney import NGramModel, estimate
 from vse.system.errors import InputError
 
 __all__ = ["NGramModel", "Trigram", "estimate"]

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from scnlm.trigram import Trigram
+from scnlm.rerank.trigram import Trigram
 from vse.model import VSE
 from vse.system.errors import InputError
 
