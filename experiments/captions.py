@@ -22,10 +22,10 @@ from experiments.per_image import save_texts
 from experiments.perplexity import ENCODER, EXTRA
 from experiments.ranking import EXPERIMENTS, commit, features_of
 from scnlm import language_model
-from scnlm.assemble import assemble, references_of
-from scnlm.caption import ENCODER as ENCODER_PART
-from scnlm.caption import TRIGRAM, WEIGHTS, CaptionConfig, Captioner, shipped_set
-from scnlm.describe import nearest_sentences
+from scnlm.captions.assemble import assemble, references_of
+from scnlm.captions.captioner import ENCODER as ENCODER_PART
+from scnlm.captions.captioner import TRIGRAM, WEIGHTS, CaptionConfig, Captioner, shipped_set
+from scnlm.captions.describe import nearest_sentences
 from scnlm.rerank.cider import Cider
 from scnlm.rerank.score import VOTERS, Candidate, Weights, parts, ranked, tune
 from scnlm.rerank.trigram import Trigram, estimate

@@ -9,7 +9,7 @@ import matplotlib
 from PIL import Image
 
 from experiments import RESULTS, free_photos
-from scnlm.caption import Captioner, shipped_set
+from scnlm.captions.captioner import Captioner, shipped_set
 from vse.data.photos import read_photo
 from vse.scenes.scenes import render, sample_scenes
 

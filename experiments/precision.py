@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from experiments import RESULTS, find_data
 from experiments.ranking import EXPERIMENTS, FEATURES, commit
-from scnlm.caption import ENCODER, Captioner, shipped_set
+from scnlm.captions.captioner import ENCODER, Captioner, shipped_set
 from vse.data.datasets import read_dataset
 from vse.evaluate import evaluate
 from vse.features.build import extract_features, open_combined

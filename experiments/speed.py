@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from experiments import RESULTS, find_data, free_photos
-from scnlm.caption import CaptionConfig, Captioner, shipped_set
+from scnlm.captions.captioner import CaptionConfig, Captioner, shipped_set
 from scnlm.data import TaggedText
 from scnlm.models import make_model
 from scnlm.structure import TagVocabulary

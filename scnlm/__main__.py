@@ -138,7 +138,7 @@ def assemble(
         out: the set's folder, empty or new.
         dev_images: how many dev images the weights are tuned on.
     """
-    from scnlm.assemble import assemble
+    from scnlm.captions.assemble import assemble
     from vse.data.datasets import read_dataset
     from vse.features.build import open_combined, without_skipped
     from vse.runs.checkpoint import load
@@ -177,7 +177,7 @@ def caption(
         html: also write a page with the photos.
         data: the data set the photos are from: the page then shows what people wrote and the nearest training sentence.
     """
-    from scnlm.describe import describe
+    from scnlm.captions.describe import describe
 
     return describe(photos, config, as_json=json, html=html, data=data, cnns=cnn, seed=seed, device=device)
 

@@ -1,7 +1,7 @@
 """Candidates: sampled content vectors and structures, and the most probable sentence for each (supplement, 5.2).
 
 `Decoder` folds a trained model into tables, so that a step is a few look-ups and one product with the output table.
-Scores nothing else than the model's own log P (see rerank.py). Shapes: m content vectors, c candidates, t positions,
+Scores nothing else than the model's own log P (see rerank/). Shapes: m content vectors, c candidates, t positions,
 f num_factors, d content_dim, v words, w beam width.
 """
 

@@ -120,13 +120,14 @@ SCNLM = {
     "generate": "language_model models",
     "rerank.score": "rerank.trigram",
     "rerank.concepts": "configs",
-    "caption": "rerank.concepts configs generate language_model rerank.score rerank.trigram",
-    "assemble": "caption rerank.cider rerank.concepts language_model rerank.score rerank.trigram",
-    "caption_page": "rerank.score",
-    "describe": "caption caption_page rerank.score",
+    "captions.captioner": "rerank.concepts configs generate language_model rerank.score rerank.trigram",
+    "captions.assemble": "captions.captioner rerank.cider rerank.concepts language_model rerank.score rerank.trigram",
+    "captions.page": "rerank.score",
+    "captions.describe": "captions.captioner captions.page rerank.score",
     "rerank.__init__": "",
+    "captions.__init__": "",
     "__init__": "",
-    "__main__": "__init__ assemble caption configs describe tags train rerank.trigram",
+    "__main__": "__init__ captions.assemble captions.captioner configs captions.describe tags train rerank.trigram",
 }
 MAY_IMPORT = {"vse": VSE, "scnlm": SCNLM}
 

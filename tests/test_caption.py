@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from scnlm.assemble import references_of
-from scnlm.caption import CaptionConfig, Captioner
-from scnlm.caption_page import Described, caption_page
-from scnlm.describe import nearest_sentences
+from scnlm.captions.assemble import references_of
+from scnlm.captions.captioner import CaptionConfig, Captioner
+from scnlm.captions.describe import nearest_sentences
+from scnlm.captions.page import Described, caption_page
 from scnlm.language_model import LanguageModel
 from scnlm.models import LMConfig
 from scnlm.rerank.concepts import CONTENTS, NEAREST, NEIGHBOURS, Concepts, SentenceBank

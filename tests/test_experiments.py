@@ -13,7 +13,7 @@ import pytest
 
 from experiments import RESULTS, captions, free_photos, paper, per_image, perplexity, ranking, tables
 from experiments.caption_metrics import METRICS
-from scnlm.caption import CaptionConfig, Captioner
+from scnlm.captions.captioner import CaptionConfig, Captioner
 from scnlm.rerank.cider import Cider
 from scnlm.rerank.score import Candidate, Weights, ranked
 from scnlm.train import LMTrainConfig

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scnlm import language_model
-from scnlm.caption import Captioner
+from scnlm.captions.captioner import Captioner
 from scnlm.language_model import LanguageModel
 from scnlm.models import LMConfig
 from scnlm.structure import StructureBank, TagVocabulary

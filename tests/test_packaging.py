@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from scnlm import caption
+from scnlm.captions import captioner
 
 ROOT = Path(__file__).parent.parent
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
@@ -26,6 +26,6 @@ def test_the_installed_copy_is_found(tmp_path, monkeypatch):
     """Beside the installed modules, where there is no checkout."""
     there = tmp_path / "site" / "scnlm" / "shipped" / "flickr8k"
     there.mkdir(parents=True)
-    (there / caption.WEIGHTS).write_text("{}")
-    monkeypatch.setattr(caption, "__file__", str(tmp_path / "site" / "scnlm" / "caption.py"))
-    assert caption.shipped_set() == there
+    (there / captioner.WEIGHTS).write_text("{}")
+    monkeypatch.setattr(captioner, "__file__", str(tmp_path / "site" / "scnlm" / "captions" / "captioner.py"))
+    assert captioner.shipped_set() == there

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import scnlm.assemble
-import scnlm.caption
+import scnlm.captions.assemble
+import scnlm.captions.captioner
 import scnlm.train
 from experiments import free_photos
 from scnlm.__main__ import main
-from scnlm.assemble import Tuned
-from scnlm.caption import CaptionConfig, Captioner, shipped_set
+from scnlm.captions.assemble import Tuned
+from scnlm.captions.captioner import CaptionConfig, Captioner, shipped_set
 from scnlm.rerank.cider import Cider
 from scnlm.rerank.score import Weights, ranked, tune
 from scnlm.rerank.score import parts as parts_of
@@ -192,7 +192,8 @@ def test_a_set_has_all_its_parts_and_tuned_weights(world, parts):
 
 def test_weights_are_tuned_on_the_first_dev_images_with_captions(world, parts, table, tmp_path, monkeypatch):
     asked, (mute, *others) = [], world.of_split("dev")
-    monkeypatch.setattr(scnlm.assemble, "tune", lambda measured, gains: asked.extend(measured) or (Weights(), 0.5))
+    tuned = lambda measured, gains: asked.extend(measured) or (Weights(), 0.5)  # noqa: E731
+    monkeypatch.setattr(scnlm.captions.assemble, "tune", tuned)
     csv = table([(a, "?" if a == mute else b, c) for a, b, c in world.rows])
     works(*parts.assemble(csv, tmp_path / "set", dev_images=2))
     captioner = Captioner.load(tmp_path / "set")
@@ -260,7 +261,7 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 def test_a_set_is_written_whole_or_not_at_all(world, parts, tmp_path, monkeypatch, error):
     """At every file: what is left is no set, and the same command then makes one. The manifest comes last."""
     # The weights themselves are of no matter here.
-    monkeypatch.setattr(scnlm.assemble, "tune_weights", lambda *_: Tuned(Weights(), 1.0, 1.0))
+    monkeypatch.setattr(scnlm.captions.assemble, "tune_weights", lambda *_: Tuned(Weights(), 1.0, 1.0))
     out, real, written = tmp_path / "set", os.replace, []
 
     def replace(source, target):
@@ -285,11 +286,11 @@ def test_a_set_is_written_whole_or_not_at_all(world, parts, tmp_path, monkeypatc
 @pytest.mark.parametrize("name", ["write_json", "_write", "bank_of"])
 def test_what_a_kill_leaves_is_cleared_away(world, parts, tmp_path, monkeypatch, name):
     """Killed while it works, no line of ours runs any more: there is no set, and the same command makes one."""
-    monkeypatch.setattr(scnlm.assemble, "tune_weights", lambda *_: Tuned(Weights(), 1.0, 1.0))
+    monkeypatch.setattr(scnlm.captions.assemble, "tune_weights", lambda *_: Tuned(Weights(), 1.0, 1.0))
     out, left = tmp_path / "set", tmp_path / ".set.unfinished"
     with monkeypatch.context() as killed:
-        killed.setattr(scnlm.assemble.shutil, "rmtree", lambda *_, **__: None)
-        killed.setattr(scnlm.assemble, name, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        killed.setattr(scnlm.captions.assemble.shutil, "rmtree", lambda *_, **__: None)
+        killed.setattr(scnlm.captions.assemble, name, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert call(*parts.assemble(world.csv, out)).status == 130
     assert not out.exists() and left.is_dir()
     (left / ".lock").write_text(f"{2**30} - {socket.gethostname()}")  # of a process that is gone
@@ -453,7 +454,7 @@ def test_a_bad_photo_among_good_ones_is_named_and_the_good_ones_are_described(wo
 
 
 def test_the_set_that_ships_is_the_default(parts, photo, colour_cnn, tmp_path, monkeypatch):
-    monkeypatch.setattr(scnlm.caption, "__file__", str(tmp_path / "scnlm" / "caption.py"))
+    monkeypatch.setattr(scnlm.captions.captioner, "__file__", str(tmp_path / "scnlm" / "captions" / "captioner.py"))
     folder = tmp_path / "models" / "flickr8k"
     refused("caption", photo, *FEW, says=(folder.name, "no caption set there", "scnlm assemble"), keeps=tmp_path)
     shutil.copytree(parts.set, folder)

@@ -1,7 +1,7 @@
 """Interpolated modified Kneser-Ney (Chen and Goodman 1998) by the rules of KenLM's own `lmplz` (Heafield et al. 2013).
 
 From lists of tokens to the very ARPA that lmplz writes: discounts, <unk>, sentence boundaries, pruning, refusals.
-Numbers here are log10, as ARPA has them; `scnlm.rerank.trigram` reads such a file. Axes: n n-grams of one order, k that order.
+Numbers here are log10, as ARPA has them; `trigram.py` reads such a file. Axes: n n-grams of one order, k that order.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,7 @@
 """What `scnlm caption` does: photos in, five sentences each out, as text, JSON lines or a page; bad photos are named.
 
 A few photos are in memory at a time, and each is told as soon as it is described. Ranks nothing itself (see
-caption.py).
+captioner.py).
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float32
 from tqdm import tqdm
 
-from scnlm.caption import WEIGHTS, CaptionConfig, Captioner, shipped_set
-from scnlm.caption_page import Described, caption_page
+from scnlm.captions.captioner import WEIGHTS, CaptionConfig, Captioner, shipped_set
+from scnlm.captions.page import Described, caption_page
 from scnlm.rerank.score import Candidate
 from vse.data.datasets import Dataset, read_dataset
 from vse.data.photo_files import walk_photos

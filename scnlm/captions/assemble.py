@@ -1,6 +1,6 @@
 """Makes a caption set of trained parts, with the weights of the score tuned on dev by CIDEr (supplement, 5.2).
 
-The paper set the weights by hand. What a set holds is in caption.py.
+The paper set the weights by hand. What a set holds is in captioner.py.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from scnlm import language_model
-from scnlm.caption import CONCEPTS, DECODER, ENCODER, TRIGRAM, WEIGHTS, CaptionConfig, Captioner, bound
+from scnlm.captions.captioner import CONCEPTS, DECODER, ENCODER, TRIGRAM, WEIGHTS, CaptionConfig, Captioner, bound
 from scnlm.language_model import STRUCTURES
 from scnlm.rerank.cider import Cider
 from scnlm.rerank.concepts import SentenceBank

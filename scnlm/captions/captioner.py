@@ -96,7 +96,7 @@ def bound(folder: Path) -> list[str]:
 
 def shipped_set() -> Path:
     """The caption set that comes with the project, trained on Flickr8K. Raises InputError where it is not there."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     # A wheel brings it as package data, a checkout has it beside the packages.
     places = (here / "shipped" / "flickr8k", here.parent / "models" / "flickr8k")
     folder = next((place for place in places if (place / WEIGHTS).is_file()), None)

@@ -1,0 +1,1 @@
+"""A caption set: make it, use it, show it."""
