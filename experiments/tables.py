@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments import RESULTS, paper
-from experiments.regularities_tables import flickr_rows, scene_rows
+from experiments.regularities.tables import flickr_rows, scene_rows
 
 README = Path(__file__).parent.parent / "README.md"
 _SLOT = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

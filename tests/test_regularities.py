@@ -1,4 +1,4 @@
-"""vse.regularities: the paper's arithmetic, its order and its errors; and what experiments/regularities.py counts.
+"""vse.regularities: the paper's arithmetic, its order and its errors; and what experiments/regularities counts.
 
 The model is a stand-in whose space is colour (red, green, blue) and shape: exact answers can be worked out by hand.
 """
@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import regularities as flickr
-from experiments import regularities_scenes as on_scenes
-from experiments import regularity_methods as methods
-from experiments.regularity_queries import QUERIES, names
+from experiments.regularities import __main__ as flickr
+from experiments.regularities import methods
+from experiments.regularities import scenes as on_scenes
+from experiments.regularities.queries import QUERIES, names
 from vse.data.vocabulary import Vocabulary, tokenize
 from vse.regularities import analogy, arithmetic, by_mean_distance, check_known, embed_words, nearest
 from vse.scenes.scenes import Scene, sample_scenes
@@ -337,7 +337,7 @@ def test_an_interval_holds_the_mean_and_narrows_with_more_queries():
 
 
 def test_the_tables_show_the_results_as_they_are():
-    from experiments.regularities_tables import flickr_rows, scene_rows
+    from experiments.regularities.tables import flickr_rows, scene_rows
 
     judged = {"colour": {"queries": 1234, "chance": {"top1": 0.1, "top4": 0.4}}}
     judged["colour"] |= {method: {"top1": 10.0 + i, "top4": 50.0} for i, method in enumerate(methods.METHODS)}

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.ranking import changed
-from experiments.regularity_methods import METHODS, TOP, embedded, query_of, top_others
+from experiments.regularities.methods import METHODS, TOP, embedded, query_of, top_others
 from vse.data.datasets import read_dataset
 from vse.features.build import Features, extract_features
 from vse.recipes import RECIPES

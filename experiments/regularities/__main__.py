@@ -1,8 +1,8 @@
 """Arithmetic on images, measured: `python -m experiments.regularities NAME...` writes results/regularities-NAME.json.
 
-`scenes`: where the truth is known (see regularities_scenes.py). `flickr8k`: a published list of queries; do human
+`scenes`: where the truth is known (see scenes.py). `flickr8k`: a published list of queries; do human
 captions of the top 4 name the added word and still the kept one? It needs `python -m experiments.ranking linear paper`.
-`figures`: the PCA figures, after both (see regularities_figures.py).
+`figures`: the PCA figures, after both (see figures.py).
 """
 
 import argparse
@@ -15,10 +15,10 @@ import numpy as np
 
 from experiments import RESULTS, find_data
 from experiments.ranking import EXPERIMENTS, Experiment, commit, features_of, train_seeds
-from experiments.regularities_figures import figures
-from experiments.regularities_scenes import scenes
-from experiments.regularity_methods import METHODS, embedded, query_of, top_others
-from experiments.regularity_queries import QUERIES, Query, names
+from experiments.regularities.figures import figures
+from experiments.regularities.methods import METHODS, embedded, query_of, top_others
+from experiments.regularities.queries import QUERIES, Query, names
+from experiments.regularities.scenes import scenes
 from vse.data.datasets import read_dataset
 from vse.data.vocabulary import tokenize
 from vse.runs import checkpoint

@@ -11,8 +11,8 @@ import numpy as np
 
 from experiments import RESULTS, find_data
 from experiments.ranking import EXPERIMENTS, features_of
-from experiments.regularities_scenes import four_of_each, scene_features
-from experiments.regularity_queries import names
+from experiments.regularities.queries import names
+from experiments.regularities.scenes import four_of_each, scene_features
 from vse.data.datasets import read_dataset
 from vse.data.vocabulary import tokenize
 from vse.model import VSE
