@@ -33,8 +33,8 @@ test: install
 # What depends on the processor, once more as on one without units for bfloat16 (most laptops).
 test-without-bfloat16: install
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 \
-		$(addprefix tests/test_,precision.py train.py lm_data.py lm_train.py cnn.py feature_extractor.py \
-		image_features.py caption.py generate.py model.py)
+		tests/system/test_precision.py tests/vse/test_train.py tests/vse/test_model.py tests/features \
+		$(addprefix tests/scnlm/,test_lm_data.py test_lm_train.py test_generate.py captions)
 
 lint: install
 	$(BIN)/ruff check .

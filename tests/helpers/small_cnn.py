@@ -33,7 +33,7 @@ class SmallNet(nn.Module):
 
 @pytest.fixture
 def small_cnn(monkeypatch):
-    """Every encoder is SmallNet; what a real one gives is test_cnn.py's."""
+    """Every encoder is SmallNet; what a real one gives is test_networks.py's."""
 
     def load(name, weights=None, seed=0):
         preprocessing = Preprocessing(32, (127.0,) * 3, (128.0,) * 3)

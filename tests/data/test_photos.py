@@ -191,7 +191,7 @@ def test_data_check_starts_no_program_either(tmp_path, monkeypatch):
 
 
 def test_no_other_module_opens_images():
-    root = Path(photos.__file__).parent.parent
+    root = Path(photos.__file__).parents[2]
     files = [p for package in ("vse", "scnlm", "experiments") for p in (root / package).rglob("*.py")]
     opening = [p.name for p in files if "Image.open(" in p.read_text(encoding="utf-8")]
     assert opening == ["photos.py"]

@@ -20,7 +20,7 @@ from scnlm.rerank.trigram import Trigram, estimate
 from vse.system.command_line import parse
 from vse.system.errors import InputError
 
-GOLDEN = Path(__file__).parents[2] / "shared" / "reference"
+GOLDEN = Path(__file__).parents[4] / "shared" / "reference"
 FALLBACK = (0.5, 1.0, 1.5)
 
 

@@ -20,7 +20,7 @@ from vse.runs import checkpoint
 from vse.system import manifest
 from vse.system.errors import InputError
 
-SHIPPED = Path(__file__).resolve().parent.parent / "models" / "flickr8k"
+SHIPPED = Path(__file__).resolve().parents[2] / "models" / "flickr8k"
 TEXTS = ["a red dog", "the blue boat"]
 
 

@@ -173,7 +173,7 @@ class ColourNet(torch.nn.Module):
 
 
 def colour_cnn_in(patch: pytest.MonkeyPatch) -> None:
-    """Makes every encoder ColourNet; what a real one gives is test_cnn.py's."""
+    """Makes every encoder ColourNet; what a real one gives is test_networks.py's."""
 
     def load(name, weights=None, seed=0):
         look = Preprocessing(32, (127.0,) * 3, (128.0,) * 3)

@@ -39,7 +39,7 @@ from coloured_shapes import TINY, contents, draw, write_table  # noqa: E402
 
 pytest_plugins = ["coloured_shapes", "coloured_captions"]
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FILES = {
     "weights.json", "trigram.arpa", "concepts.safetensors",
     "vse/model.safetensors", "vse/config.json", "vse/vocabulary.txt", "vse/metrics.json",

@@ -15,7 +15,7 @@ from vse.system.arguments import Between, Count, Seed, check_numbers, in_order, 
 from vse.system.command_line import parse, run
 from vse.system.errors import InputError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)

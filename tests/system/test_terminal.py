@@ -18,7 +18,7 @@ from vse.search.queries import Hit
 from vse.system.command_line import hit_line, is_first_process, run
 from vse.system.terminal import Screen, printable
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EVIL = "a\x1b]0;title\x07b\x1b[2Jc\x9bd\u202ee\u2066f\x7fg\rh\x00"
 
 

@@ -261,7 +261,7 @@ def test_a_real_cnn_from_photos_to_answers(world, tmp_path):
 
 def test_as_a_program(world, tmp_path):
     """One real process: exit status, one line on stderr, nothing on stdout."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-m", "vse", "data", tmp_path / "nowhere"], capture_output=True, text=True, cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
@@ -285,7 +285,7 @@ from vse.system.command_line import run
 def say(): print(os.fsdecode(b'caf\\xe9.jpg'))
 sys.exit(run('vse', {'say': say, 'x': say}, ['say'], '1'))
 """
-    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment)
     assert (done.returncode, done.stdout) == (0, b"caf\xe9.jpg\n"), done.stderr
 
