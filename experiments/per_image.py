@@ -19,7 +19,7 @@ from experiments.ranking import EXPERIMENTS
 from experiments.trained import scorers
 from vse.data import vocabulary
 from vse.data.datasets import Dataset, read_dataset
-from vse.metrics import block_ranks
+from vse.metrics import Cosines, block_ranks
 from vse.system.errors import InputError
 from vse.system.files import read_json, write_atomically, write_json
 
@@ -91,7 +91,7 @@ def ranks_of_runs(name: str) -> dict[str, np.ndarray]:
     found = {"data": np.array(dataset.fingerprint())}
     for split in ("dev", "test") if EXPERIMENTS[name].test else ("dev",):
         own = dataset.split(split)
-        both = [block_ranks(m.images(own.images), m.texts(own.captions), own.image_of_caption) for m in models]
+        both = [block_ranks(Cosines(m.images(own.images), m.texts(own.captions)), own.image_of_caption) for m in models]
         i2t, t2i = (np.stack(ranks) for ranks in zip(*both, strict=True))
         if max(i2t.max(), t2i.max()) > np.iinfo(np.int16).max:
             raise InputError(f"{name}: ranks up to {max(i2t.max(), t2i.max())}; expected 16 bits to hold them")

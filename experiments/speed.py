@@ -31,7 +31,7 @@ from vse.data.datasets import read_dataset
 from vse.data.vocabulary import Vocabulary, tokenize
 from vse.features.build import FeatureExtractor, Features, extract_features
 from vse.losses import make_objective
-from vse.metrics import block_ranks
+from vse.metrics import Cosines, block_ranks
 from vse.model import VSE
 from vse.recipes import RECIPES
 from vse.runs import checkpoint
@@ -70,7 +70,7 @@ def stepper(
 
     def step(batch: Batch) -> None:
         with autocast(precision, "cpu"):
-            images, captions = encode_image(batch.features), encode_text(batch.tokens, batch.lengths)
+            images, captions = encode_image(batch.images[0]), encode_text(*batch.texts[0])
         loss = objective(images, captions, batch.same_image)
         optimizer.zero_grad()
         loss.backward()
@@ -165,7 +165,7 @@ def ranking(images: int, captions: int, dim: int) -> dict:
         part /= np.linalg.norm(part, axis=1, keepdims=True)
     owner = np.arange(captions) % images
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds = _timed(lambda: block_ranks(x, v, owner))
+    seconds = _timed(lambda: block_ranks(Cosines(x, v), owner))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         **machine("float32"), "images": images, "captions": captions, "dim": dim, "seconds": seconds,

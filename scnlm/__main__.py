@@ -102,7 +102,7 @@ def train(
     from scnlm.train import train
     from vse.data.datasets import read_dataset
     from vse.runs.checkpoint import load
-    from vse.runs.distributed import find_device
+    from vse.system.device import find_device
 
     dataset = read_dataset(data, images)
     more = read_extra_text(extra_text, dataset)
@@ -142,7 +142,7 @@ def assemble(
     from vse.data.datasets import read_dataset
     from vse.features.build import open_combined, without_skipped
     from vse.runs.checkpoint import load
-    from vse.runs.distributed import find_device
+    from vse.system.device import find_device
 
     opened = open_combined(features, load(encoder).feature_info)
     tuned = assemble(

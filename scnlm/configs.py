@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from scnlm.tags import SPACY_MODEL, TagSet
-from vse.configs import OPTIMIZER_RANGES
+from vse.configs import OptimizerConfig
 from vse.system.errors import InputError
-from vse.system.settings import SIZE, Precision, check_settings
+from vse.system.settings import SIZE, check_settings
 
 Content = Literal["image", "sentences", "words"]  # what a candidate can be decoded from
 CONTENTS = get_args(Content)
@@ -36,13 +36,12 @@ class LMConfig:
 
 
 @dataclass(frozen=True)
-class LMTrainConfig:
+class LMTrainConfig(OptimizerConfig):
     """Everything that decides the weights, apart from data, encoder and seed; all open in the paper."""
 
     lm: LMConfig = field(default_factory=LMConfig)
     tag_set: TagSet = "coarse"  # universal tags; "fine": Penn tags
     spacy_model: str = SPACY_MODEL
-    min_count: int = 5  # a word enters the vocabulary when training captions have it as often
     # u in training: "caption": its own (section 2.5), "image": the mean of its image's
     content: Literal["caption", "image"] = "image"
     content_noise: float = 0.7  # norm of the noise on u in training: an image is not where its caption is
@@ -51,14 +50,14 @@ class LMTrainConfig:
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     learning_rate: float = 3e-3
     schedule: Literal["exponential", "cosine", "constant"] = "cosine"
-    decay: float = 0.85  # of "exponential"
     warmup_steps: int = 100
     weight_decay: float = 1e-2
     gradient_norm: float = 2.0  # gradients are clipped to it; 0 = never
-    precision: Precision = "auto"  # of the products; "auto": bfloat16 (autocast) where it runs and pays
+    min_count: int = 5  # a word enters the vocabulary when training captions have it as often
 
     def __post_init__(self):
-        check_settings(self, batch_size=">= 1", **OPTIMIZER_RANGES, content_noise=">= 0", min_count=">= 1")
+        super().__post_init__()
+        check_settings(self, content_noise=">= 0")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scnlm.models import NO_TAG
 from scnlm.structure import TagVocabulary
-from vse.batches import pad
+from vse.data.sentences import pad
 from vse.data.vocabulary import EOS, EOS_ID, UNK_ID, Vocabulary, cut_long
 from vse.system.errors import InputError
 

@@ -22,7 +22,7 @@ from vse.system.settings import config_from_dict
 VERSION = 1  # of the folder's format
 KIND = "language model"
 STRUCTURES = "structures.json"
-_PARTS = (CONFIG, WEIGHTS, WORDS, STRUCTURES)  # what a model is made of
+PARTS = (CONFIG, WEIGHTS, WORDS, STRUCTURES)  # what a model is made of
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def save(out: Path, lm: LanguageModel, extra: dict) -> None:
         "tags": {"tag_set": lm.tags.tag_set, "names": list(lm.tags.tags)}, "encoder": lm.encoder, **extra,
     })  # fmt: skip
     save_weights(out, lm.model)
-    manifest.bind(out, _PARTS)
+    manifest.bind(out, PARTS)
 
 
 def load(run: str | Path, device: str = "cpu") -> LanguageModel:
@@ -96,7 +96,7 @@ def load(run: str | Path, device: str = "cpu") -> LanguageModel:
     load_weights(run, lm.model)
     _check_tags(lm.structures, lm.tags, run / STRUCTURES)
     lm.model.to(torch.device(device)).eval()
-    return dataclasses.replace(lm, fingerprint=manifest.check(run, _PARTS)[WEIGHTS][:16])
+    return dataclasses.replace(lm, fingerprint=manifest.check(run, PARTS)[WEIGHTS][:16])
 
 
 def _make(run: Path, config: dict) -> LanguageModel:

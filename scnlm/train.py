@@ -5,14 +5,13 @@ killed goes on to the weights of an uninterrupted one.
 """
 
 import dataclasses
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float16, Int
 from torch import nn
-from tqdm import tqdm
 
 from scnlm import language_model
 from scnlm.configs import LMTrainConfig
@@ -23,14 +22,11 @@ from scnlm.tags import tag_captions
 from vse.data.datasets import Dataset
 from vse.data.vocabulary import SPECIALS, Vocabulary, cut_long, tokenize
 from vse.model import VSE
-from vse.runs import checkpoint
-from vse.runs.distributed import find_device
-from vse.runs.log import RunLog
-from vse.runs.optimizer import make_optimizer, set_learning_rate
-from vse.runs.resumed import check_modules, check_optimizer, counters_of, precision_for
+from vse.runs.distributed import Place
+from vse.runs.loop import Measured, Run, claimed
+from vse.system.device import find_device
 from vse.system.errors import InputError
-from vse.system.files import locked, write_json
-from vse.system.precision import autocast, describe_device
+from vse.system.precision import autocast
 
 
 def train(
@@ -56,12 +52,14 @@ def train(
         "data_fingerprint": dataset.fingerprint(), "encoder": encoder.fingerprint,
         "extra_text": extra_text.fingerprint() if extra_text else None,
     }  # fmt: skip
-    found = find_device(device)
-    with locked(out), torch.random.fork_rng():
-        checkpoint.claim(out, settings, resume)
-        settings["precision"] = precision_for(out, config.precision, found)  # not compared
-        training = _Training(config, dataset, encoder, out, tag_cache, extra_text, seed, found, settings)
-        return training.run(stop_after)
+    place = Place(0, 1, find_device(device))
+    with claimed(out, settings, config.precision, resume, place) as settings:
+        training = _Training(config, dataset, encoder, out, tag_cache, extra_text, seed, place, settings)
+        run = training.run
+        run.fit(training.epoch, training.measure, training.save, len(training.text), stop_after)
+        nats = nats_per_word(language_model.load(out, str(place.device)).model, training.dev)
+        run.finish({"nats": nats})
+        return nats
 
 
 def nats_per_word(model: nn.Module, text: TaggedText) -> float:
@@ -75,12 +73,11 @@ def nats_per_word(model: nn.Module, text: TaggedText) -> float:
 
 
 class _Training:
-    """The state of one run: model, optimizer, and what is best so far."""
+    """What is learned from and what learns: tagged captions with their u, and the model of one run."""
 
-    def __init__(self, config, dataset, encoder, out, tag_cache, extra_text, seed, device, settings):
-        self.config, self.out, self.seed, self.settings, self.device = config, out, seed, settings, device
-        self.precision = settings["precision"]
-        tqdm.write(f"precision: {self.precision}, on {describe_device(device)}")
+    def __init__(self, config, dataset, encoder, out, tag_cache, extra_text, seed, place, settings):
+        self.config, self.out, self.seed, self.settings = config, out, seed, settings
+        self.device, self.precision = place.device, settings["precision"]
         train_split, dev = dataset.split("train"), dataset.split("dev")
         own = len(train_split.captions)
         captions = [train_split.captions, dev.captions]
@@ -101,114 +98,47 @@ class _Training:
             u = embed([split[i] for i in kept], encoder)
             u = mean_of_each(u, owner[kept]) if config.content == "image" else u
             pick = [words[i] for i in kept], [own_tags[i] for i in kept]
-            texts.append(TaggedText(*pick, u, vocabulary, tag_vocabulary, device))
+            texts.append(TaggedText(*pick, u, vocabulary, tag_vocabulary, self.device))
         self.text, self.dev = texts
         torch.manual_seed(seed)
         dim = encoder.config.embed_dim
         self.lm = LanguageModel.make(config.lm, vocabulary, bank, tag_vocabulary, dim, encoder.fingerprint)
-        self.model = self.lm.model.to(device)
-        self.parameters = dict(self.model.named_parameters())
-        self.optimizer = make_optimizer(config, list(self.parameters.values()))
-        self.epoch, self.best_nats, self.best_epoch = 0, float("inf"), 0
+        self.model = self.lm.model.to(self.device)
+        self.run = Run(
+            out, config, {"model": self.model}, dict(self.model.named_parameters()), place,
+            figure="nats", higher_is_better=False, parts=language_model.PARTS,
+        )  # fmt: skip
 
-    def run(self, stop_after: int | None) -> float:
-        self._restore()
-        log = RunLog(self.out) if self.epoch < self.config.epochs else None
-        while self.epoch < self.config.epochs and (stop_after is None or self.epoch < stop_after):
-            start = time.perf_counter()
-            loss = self._train_epoch()
-            seconds = time.perf_counter() - start
-            nats = nats_per_word(self.model, self.dev)
-            if not np.isfinite(nats + loss):
-                kept = f"the best epoch, {self.best_epoch}, is kept" if self.best_epoch else "nothing was saved"
-                what = f"the training diverged in epoch {self.epoch + 1}; {kept}"
-                raise InputError(f"{self.out}: {what}; give a lower learning_rate {self.config.learning_rate:g}")
-            self.epoch += 1
-            self._record(loss, nats, seconds, log)
-        if log:
-            log.close()
-        return self._finish()
-
-    def _train_epoch(self) -> float:
-        """The mean loss of one epoch, nats a word."""
-        config, steps = self.config, self.text.steps(self.config.batch_size)
-        torch.manual_seed(int(np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)[0]))
+    def epoch(self) -> float:
+        """The mean loss of one epoch, nats per word."""
+        config, run, steps = self.config, self.run, self.text.steps(self.config.batch_size)
+        torch.manual_seed(int(np.random.SeedSequence((self.seed, run.epoch)).generate_state(1)[0]))
         self.model.train()
         total, words = torch.zeros((), device=self.device), 0
-        bar = tqdm(total=steps, desc=f"epoch {self.epoch + 1}/{config.epochs}", unit="step", leave=False, disable=None)
-        for step, batch in enumerate(self.text.epoch(config.batch_size, self.seed, self.epoch)):
+        batches = self.text.epoch(config.batch_size, self.seed, run.epoch)
+        for step, batch in enumerate(run.progress(batches, steps)):
             if config.content_noise:
                 batch = dataclasses.replace(batch, u=noisy(batch.u, config.content_noise))
             with autocast(self.precision, self.device):
                 loss = batch_loss(self.model, batch)
-            self.optimizer.zero_grad()
-            loss.backward()
-            if config.gradient_norm:
-                nn.utils.clip_grad_norm_(self.parameters.values(), config.gradient_norm)
-            set_learning_rate(self.optimizer, config, self.epoch * steps + step, steps)
-            self.optimizer.step()
+            run.step(loss, step, steps)
             count = int(batch.inside.sum())
             total, words = total + loss.detach() * count, words + count
-            bar.update()
-        bar.close()
         return total.item() / words
 
-    def _record(self, loss: float, nats: float, seconds: float, log: RunLog) -> None:
-        """Says and logs the epoch; the checkpoint last, so that a kill before it repeats the epoch."""
-        rate = len(self.text) / seconds
-        tqdm.write(f"epoch {self.epoch:3d}  train {loss:.4f}  dev {nats:.4f} nats a word, perplexity"
-                   f" {np.exp(nats):.2f}  {seconds:.0f} s, {rate:.0f} captions/s")  # fmt: skip
-        line = {"epoch": self.epoch, "loss": loss, "seconds": seconds, "captions_per_s": rate,
-                "learning_rate": self.optimizer.param_groups[0]["lr"], "dev": {"nats": nats}}  # fmt: skip
-        log.epoch(line)
-        if nats < self.best_nats:
-            self.best_nats, self.best_epoch = nats, self.epoch
-            language_model.save(self.out, self.lm, self.settings)
-        tensors = {f"model/{name}": p for name, p in self.parameters.items()}
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state[parameter].items():
-                tensors[f"optimizer/{name}/{key}"] = value
-        counters = {"epoch": self.epoch, "best_nats": self.best_nats, "best_epoch": self.best_epoch}
-        checkpoint.save_resume(self.out, tensors, counters)
+    def measure(self) -> Measured:
+        """Nats per word on dev."""
+        nats = nats_per_word(self.model, self.dev)
+        return Measured(nats, {"nats": nats}, f"{nats:.4f} nats per word, perplexity {np.exp(nats):.2f}")
 
-    def _restore(self) -> None:
-        saved = checkpoint.load_resume(self.out)
-        if saved is None:
-            if (self.out / "metrics.json").is_file():
-                self.epoch = self.config.epochs
-            return
-        tensors, counters = saved
-        path, part = self.out / checkpoint.RESUME, {"model": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            kind, _, rest = name.partition("/")
-            part.setdefault(kind, {})[rest] = tensor
-        check_modules(part, {"model": self.model}, path)
-        check_optimizer(part["optimizer"], self.parameters, path)
-        for name, tensor in part["model"].items():
-            self.parameters[name].data.copy_(tensor)
-        for name, tensor in part["optimizer"].items():
-            parameter, key = name.rsplit("/", 1)
-            # Adam's step counter lives on the CPU, whatever the device
-            value = tensor if key == "step" else tensor.to(self.device)
-            self.optimizer.state[self.parameters[parameter]][key] = value
-        self.epoch, self.best_nats, self.best_epoch = counters_of(counters, ("epoch", "best_nats", "best_epoch"), path)
-        tqdm.write(f"resumed after epoch {self.epoch}")
-
-    def _finish(self) -> float:
-        """Writes metrics.json of the best epoch; a finished run keeps no resume state."""
-        best = language_model.load(self.out, str(self.device))
-        nats = nats_per_word(best.model, self.dev)
-        if self.epoch >= self.config.epochs and (self.out / checkpoint.RESUME).is_file():
-            write_json(self.out / "metrics.json", {"best_epoch": self.best_epoch, "dev": {"nats": nats}})
-            (self.out / checkpoint.RESUME).unlink()
-        return nats
+    def save(self) -> None:
+        """Writes the run folder."""
+        language_model.save(self.out, self.lm, self.settings)
 
 
-def embed(captions: list[str], encoder: VSE) -> np.ndarray:
-    """(n, D) content vectors of captions, in blocks with a progress bar."""
-    blocks = range(0, max(1, len(captions)), 5000)  # none at all become (0, D)
-    bar = tqdm(blocks, desc="embed captions", leave=False, disable=None)
-    return np.concatenate([encoder.encode_texts(captions[i : i + 5000]).astype(np.float16) for i in bar])
+def embed(captions: Sequence[str], encoder: VSE) -> Float16[np.ndarray, "n d"]:
+    """Content vectors of captions."""
+    return encoder.encode_texts(captions, progress=True).astype(np.float16)
 
 
 def mean_of_each(u: Float[np.ndarray, "n d"], owner: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:

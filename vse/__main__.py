@@ -174,7 +174,7 @@ def evaluate(
     from vse.evaluate import HEADER, evaluate
     from vse.features.build import open_combined, without_skipped
     from vse.runs.checkpoint import load, read_config, write_json
-    from vse.runs.distributed import find_device
+    from vse.system.device import find_device
 
     if len(run) < 2:
         raise InputError(f"{run[0] if run else 'nothing'}: expected RUN [RUN ...] DATA")
@@ -218,7 +218,7 @@ def page(
     from vse.features.build import open_combined, without_skipped
     from vse.pages.retrieval import write_page
     from vse.runs.checkpoint import load
-    from vse.runs.distributed import find_device
+    from vse.system.device import find_device
 
     model = load(run, str(find_device(device)))
     opened = open_combined(features, model.feature_info)

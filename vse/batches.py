@@ -12,38 +12,28 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vse.data.datasets import Dataset
-from vse.data.vocabulary import PAD_ID, Vocabulary
+from vse.data.sentences import Sentences, pad
+from vse.data.vocabulary import Vocabulary
 from vse.features.build import Features
 from vse.system.errors import InputError
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs: row b of `features` is the photo that caption b belongs to."""
+    """Pairs in one or more views: row b of every view tells of the same image.
 
-    features: Float[Tensor, "b r f"]
-    tokens: Int[Tensor, "b t"]
-    lengths: Int[Tensor, " b"]
+    `images`: crops of the photo, (b, r, f) each; none in a batch of sentences alone. `texts`: what is said of it.
+    """
+
+    images: tuple[Float[Tensor, "b r f"], ...]
+    texts: tuple[Sentences, ...]
     image_ids: Int[Tensor, " b_all"]  # of the batch of all ranks, as the next one
-    captions: Int[Tensor, " b_all"]  # row numbers of the captions in the split
+    captions: Int[Tensor, " b_all"]  # row numbers of the captions (of the first view) in the split
 
     @property
     def same_image(self) -> Tensor:
         """(B, B) bool: true where caption j belongs to the image of row i."""
         return self.image_ids[:, None] == self.image_ids[None, :]
-
-
-# Two batches of padded sentences, (tokens, lengths) each; row b of both tells of one image.
-TextPair = tuple[tuple[Tensor, Tensor], ...]
-
-
-def pad(sentences: list[list[int]]) -> tuple[Int[Tensor, "b t"], Int[Tensor, " b"]]:
-    """(tokens padded with <pad> to the longest, lengths)."""
-    lengths = torch.tensor([len(s) for s in sentences])
-    tokens = torch.full((len(sentences), int(lengths.max())), PAD_ID)
-    for row, sentence in enumerate(sentences):
-        tokens[row, : len(sentence)] = torch.tensor(sentence)
-    return tokens, lengths
 
 
 def _share(rows: int, rank: int, ranks: int) -> slice:
@@ -72,8 +62,8 @@ class TextPairs:
 
     def epoch(
         self, pairs: int, steps: int, seed: int, epoch: int, rank: int = 0, ranks: int = 1
-    ) -> Iterator[TextPair]:
-        """`steps` batches of `pairs` different images, two captions each; a pure function of (seed, epoch).
+    ) -> Iterator[Batch]:
+        """`steps` batches of `pairs` different images, two views each; a pure function of (seed, epoch).
 
         Each rank gets its share, rows rank::ranks.
         """
@@ -84,11 +74,15 @@ class TextPairs:
             first = draw.integers(counts)
             second = (first + draw.integers(1, counts)) % counts
             mine = _share(len(images), rank, ranks)
-            yield tuple(self._sentences(self._by_image[starts + which][mine]) for which in (first, second))
+            rows = [self._by_image[starts + which] for which in (first, second)]
+            texts = tuple(_sentences(self, of_view[mine]) for of_view in rows)
+            yield Batch((), texts, *(torch.from_numpy(ids).to(self.tokens.device) for ids in (images, rows[0])))
 
-    def _sentences(self, rows: Int[np.ndarray, " b"]) -> tuple[Tensor, Tensor]:
-        index = torch.from_numpy(rows).to(self.tokens.device)
-        return self.tokens[index, : self._lengths[rows].max()], self.lengths[index]
+
+def _sentences(source: "TextPairs | TrainingSet", rows: Int[np.ndarray, " b"]) -> Sentences:
+    """These captions of a source, cut to the longest of them."""
+    index = torch.from_numpy(rows).to(source.tokens.device)
+    return Sentences(source.tokens[index, : source._lengths[rows].max()], source.lengths[index])
 
 
 class TrainingSet:
@@ -111,15 +105,19 @@ class TrainingSet:
         """Steps of an epoch: every caption once; a last batch of a single pair, which has no negative, is left out."""
         return (len(self) + batch_size - 2) // batch_size
 
-    def epoch(self, batch_size: int, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
+    def epoch(
+        self, batch_size: int, seed: int, epoch: int, rank: int = 0, ranks: int = 1, crops: int = 1
+    ) -> Iterator[Batch]:
         """The batches of one epoch, a pure function of (seed, epoch).
 
-        With several ranks every rank draws the same batches and gets its share of each, rows rank::ranks; only
-        `image_ids` are those of the whole batch.
+        `crops` views of each photo are drawn from the stored ones, different ones as long as there are. With several
+        ranks every rank draws the same batches and gets its share of each, rows rank::ranks; only `image_ids` and
+        `captions` are those of the whole batch.
         """
         draw = np.random.default_rng((seed, epoch))
-        order = draw.permutation(len(self))
-        views = draw.integers(self.features.shape[1], size=len(self))  # a stored crop for each pair
+        order, stored = draw.permutation(len(self)), self.features.shape[1]
+        first = draw.integers(stored, size=len(self))
+        views = (first[:, None] + np.arange(crops)) % stored
         for start in range(0, self.steps(batch_size) * batch_size, batch_size):
             captions, view = order[start : start + batch_size], views[start : start + batch_size]
             mine = _share(len(captions), rank, ranks)
@@ -127,14 +125,9 @@ class TrainingSet:
             whole = torch.from_numpy(captions).to(self.tokens.device)
             yield replace(batch, image_ids=self.image_of_caption[whole], captions=whole)
 
-    def batch(self, captions: Int[np.ndarray, " b"], views: Int[np.ndarray, " b"]) -> Batch:
-        """The pairs of these captions, each photo in the given stored view."""
+    def batch(self, captions: Int[np.ndarray, " b"], views: Int[np.ndarray, "b v"]) -> Batch:
+        """The pairs of these captions, each photo in the given stored views."""
         rows = torch.from_numpy(captions).to(self.tokens.device)
         image_ids = self.image_of_caption[rows]
-        return Batch(
-            features=self.features[image_ids, torch.from_numpy(views).to(rows)].float(),
-            tokens=self.tokens[rows, : self._lengths[captions].max()],
-            lengths=self.lengths[rows],
-            image_ids=image_ids,
-            captions=rows,
-        )
+        images = tuple(self.features[image_ids, torch.from_numpy(view).to(rows)].float() for view in views.T)
+        return Batch(images, (_sentences(self, captions),), image_ids, rows)

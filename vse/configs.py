@@ -79,32 +79,38 @@ class LossConfig:
         )  # fmt: skip
 
 
-OPTIMIZER_RANGES = {
-    "epochs": ">= 1", "learning_rate": "> 0", "decay": "> 0", "warmup_steps": ">= 0", "weight_decay": ">= 0",
-    "gradient_norm": ">= 0",
-}  # fmt: skip
-
-
 @dataclass(frozen=True)
-class TrainConfig:
-    """Everything that decides the weights, apart from data and seed; the defaults are the paper's."""
+class OptimizerConfig:
+    """How a training run goes: what every system's has in common; the defaults are those of the paper's encoder."""
 
-    model: VSEConfig = field(default_factory=VSEConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
     epochs: int = 12  # open in the paper; chosen on Flickr8K dev
     batch_size: int = 40  # pairs (supplement: 40 on Flickr8K, 100 on Flickr30K)
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # "sgd": without momentum (supplement)
     learning_rate: float = 1.0  # at the start (supplement)
     schedule: Literal["exponential", "cosine", "constant"] = "exponential"  # (supplement); "cosine": to 0
-    decay: float = 0.85  # of "exponential": factor an epoch (open in the paper; chosen on Flickr8K dev)
+    decay: float = 0.85  # of "exponential": factor per epoch (open in the paper; chosen on Flickr8K dev)
     warmup_steps: int = 0  # steps of linear rise to the learning rate
     weight_decay: float = 0.0  # of "adamw"
     gradient_norm: float = 0.5  # gradients are clipped to it, 0 = never (open in the paper; chosen on Flickr8K dev)
-    extra_pairs: int = 0  # pairs of captions of one image a step, from the extra text; 0 = none
-    average: float = 0.0  # decay of the running mean of the weights that is evaluated and kept, a step; 0 = none
     min_count: int = 1  # a word enters the vocabulary when training captions have it as often
-    precision: Precision = "auto"  # of the encoders' products; "auto": bfloat16 (autocast) where it runs and pays
+    precision: Precision = "auto"  # of the products; "auto": bfloat16 (autocast) where it runs and pays
 
     def __post_init__(self):
-        own = {"batch_size": ">= 2", "extra_pairs": ">= 0", "average": "[0, 1)", "min_count": ">= 1"}
-        check_settings(self, **OPTIMIZER_RANGES, **own)
+        check_settings(
+            self, epochs=">= 1", batch_size=">= 1", learning_rate="> 0", decay="> 0", warmup_steps=">= 0",
+            weight_decay=">= 0", gradient_norm=">= 0", min_count=">= 1",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainConfig(OptimizerConfig):
+    """Everything that decides the weights, apart from data and seed; the defaults are the paper's."""
+
+    model: VSEConfig = field(default_factory=VSEConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    extra_pairs: int = 0  # pairs of captions of one image per step, from the extra text; 0 = none
+    average: float = 0.0  # decay per step of the running mean of the weights that is evaluated and kept; 0 = none
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_settings(self, batch_size=">= 2", extra_pairs=">= 0", average="[0, 1)")

@@ -8,13 +8,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float
-
 from vse.data.datasets import Dataset
 from vse.features.build import Features
-from vse.metrics import Recall, block_ranks, bootstrap_rsum, rsum
-from vse.model import VSE
+from vse.metrics import Cosines, Recall, Scorer, block_ranks, bootstrap_rsum, rsum
+from vse.model import VSE, side_by_side
 from vse.system.errors import InputError
 
 # What a row's numbers mean, in the order they are printed.
@@ -48,26 +45,23 @@ class Row:
         return dataclasses.asdict(self) | {"interval": interval}
 
 
-def row_of(
-    images: Float[np.ndarray, "n d"], captions: Float[np.ndarray, "m d"], dataset: Dataset, bootstrap: int = 1000
-) -> Row:
-    """The row of embeddings of a split; `bootstrap` draws for the interval, 0 for none."""
-    if not len(captions):
+def row_of(scorer: Scorer, dataset: Dataset, bootstrap: int = 1000) -> Row:
+    """The row of the scores of a split; `bootstrap` draws for the interval, 0 for none."""
+    if not scorer.captions:
         raise InputError(f"{dataset.name}: this split has no captions, so nothing to rank; add some or name another")
-    i2t, t2i = block_ranks(images, captions, dataset.image_of_caption)
+    i2t, t2i = block_ranks(scorer, dataset.image_of_caption)
     interval = (float("nan"), float("nan"))
     if bootstrap:
         interval = bootstrap_rsum(i2t, t2i, dataset.image_of_caption, bootstrap)
     left, right = Recall.of(i2t), Recall.of(t2i)
-    return Row(left, right, rsum(left, right), interval, len(images), len(captions))
+    return Row(left, right, rsum(left, right), interval, scorer.images, scorer.captions)
 
 
 def evaluate(models: Sequence[VSE], split: Dataset, features: Sequence[Features], bootstrap: int = 1000) -> Row:
-    """The row of one model, or of the ensemble of several: the mean of their scores.
+    """The row of one model, or of the ensemble of several: the mean of their scores; see `scorer_of`."""
+    return row_of(scorer_of(models, split, features), split, bootstrap)
 
-    `features[i]` are those of `models[i]`. The mean score is one dot product of the models' vectors side by side.
-    """
-    images = [m.encode_images(f.take(split.images)) for m, f in zip(models, features, strict=True)]
-    captions = [m.encode_texts(split.captions) for m in models]
-    scale = np.float32(len(models) ** -0.5)
-    return row_of(np.hstack(images) * scale, np.hstack(captions) * scale, split, bootstrap)
+
+def scorer_of(models: Sequence[VSE], split: Dataset, features: Sequence[Features]) -> Cosines:
+    """The mean score of models; `features[i]` are those of `models[i]`."""
+    return Cosines(*side_by_side(models, split, features))

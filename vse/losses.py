@@ -98,19 +98,6 @@ class InfoNCELoss(nn.Module):
         return (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
 
 
-def distillation(
-    scores: Float[Tensor, "b b"], teacher: Float[Tensor, "b b"], temperature: float
-) -> Float[Tensor, ""]:
-    """Cross-entropy of the student's softmax with the teacher's, both ways (Hinton 2015); mean over pairs.
-
-    The teacher's scores say how near every wrong pair of the batch is, which the objective takes as all alike.
-    """
-    loss = scores.new_zeros(())
-    for s, t in ((scores, teacher), (scores.T, teacher.T)):
-        loss = loss - ((t / temperature).softmax(1) * (s / temperature).log_softmax(1)).sum(1).mean() / 2
-    return loss
-
-
 def make_objective(config: LossConfig, generator: torch.Generator | None = None) -> nn.Module:
     """The objective that `config` names; `generator` draws its contrastive items."""
     objectives: dict[str, Callable[[], nn.Module]] = {

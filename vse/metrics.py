@@ -6,6 +6,7 @@ Shapes: n images, m captions, d joint-space dimensions.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -47,20 +48,42 @@ def t2i_ranks(scores: Scores, image_of_caption: Owner, tie: float = 0.0) -> Int[
     return np.count_nonzero(not_less, axis=0).astype(np.int64)  # the right image itself is the "1 +"
 
 
+@runtime_checkable
+class Scorer(Protocol):
+    """The scores between `images` images and `captions` captions, computed block by block."""
+
+    images: int
+    captions: int
+
+    def __call__(self, rows: slice, columns: slice) -> Scores:
+        """The scores of these images and captions; higher is nearer."""
+
+
+class Cosines:
+    """The scores of a dual encoder: dot products of unit vectors."""
+
+    def __init__(self, images: Float[np.ndarray, "n d"], captions: Float[np.ndarray, "m d"]):
+        self._images, self._captions = images, captions
+        self.images, self.captions = len(images), len(captions)
+
+    def __call__(self, rows: slice, columns: slice) -> Scores:
+        return self._images[rows] @ self._captions[columns].T
+
+
 def block_ranks(
-    images: Float[np.ndarray, "n d"], captions: Float[np.ndarray, "m d"], image_of_caption: Owner, block_mb: int = 512
+    scorer: Scorer, image_of_caption: Owner, block_mb: int = 512
 ) -> tuple[Int[np.ndarray, " q"], Int[np.ndarray, " m"]]:
-    """(i2t ranks, t2i ranks) from unit vectors, never holding more than about `block_mb` MB of scores at once.
+    """(i2t ranks, t2i ranks), never holding more than about `block_mb` MB of scores at once.
 
     When all scores fit they are computed once; else rows and columns are computed in blocks, each once, and every
-    rank is decided inside one matrix product. Scores closer than `TIE` are ties.
+    rank is decided inside one block. Scores closer than `TIE` are ties.
     """
-    n, m = len(images), len(captions)
+    n, m, everything = scorer.images, scorer.captions, slice(None)
     if n * m * 5 <= block_mb * 2**20:  # float32 scores and one boolean matrix
-        scores = images @ captions.T
+        scores = scorer(everything, everything)
         return i2t_ranks(scores, image_of_caption, tie=TIE), t2i_ranks(scores, image_of_caption, TIE)
-    rows = [i2t_ranks(images[s] @ captions.T, image_of_caption, s.start, TIE) for s in _blocks(n, m, block_mb)]
-    columns = [t2i_ranks(images @ captions[s].T, image_of_caption[s], TIE) for s in _blocks(m, n, block_mb)]
+    rows = [i2t_ranks(scorer(s, everything), image_of_caption, s.start, TIE) for s in _blocks(n, m, block_mb)]
+    columns = [t2i_ranks(scorer(everything, s), image_of_caption[s], TIE) for s in _blocks(m, n, block_mb)]
     return np.concatenate(rows), np.concatenate(columns)
 
 

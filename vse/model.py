@@ -3,20 +3,22 @@
 Reads no run folder (see checkpoint.py) and trains nothing (see train.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from vse.batches import pad
 from vse.configs import VSEConfig
+from vse.data.datasets import Dataset
+from vse.data.sentences import pad
 from vse.data.vocabulary import PAD_ID, UNK_ID, Vocabulary
 from vse.encoders.image import ImageEncoder
 from vse.encoders.text import make_text_encoder
-from vse.features.build import FeatureExtractor
+from vse.features.build import FeatureExtractor, Features
 from vse.features.info import shape_of
 from vse.features.named import permitted
 from vse.system.errors import InputError
@@ -88,7 +90,7 @@ class VSE(nn.Module):
 
     @torch.inference_mode()
     def encode_images(
-        self, images: Sequence[str | Path] | np.ndarray, batch_size: int = 512
+        self, images: Sequence[str | Path] | np.ndarray, batch_size: int = 512, progress: bool = False
     ) -> Float[np.ndarray, "n d"]:
         """(N, D) float32 unit vectors of photos or of features (N, F), (N, R, F) or (N, V, R, F).
 
@@ -115,7 +117,7 @@ class VSE(nn.Module):
                 raise InputError(f"features of {given} {what}, the model was trained on {most}: extract them alike")
         self.eval()
         out = np.empty((len(array), self.config.embed_dim), np.float32)
-        for start in range(0, len(array), batch_size):
+        for start in _bar(range(0, len(array), batch_size), "embed images", progress):
             block = torch.from_numpy(np.array(array[start : start + batch_size]))  # a memory map cannot be lent
             block = block.float().to(self.device)
             embedded = self.encode_image(block.flatten(0, 1)).view(len(block), -1, self.config.embed_dim)
@@ -123,14 +125,17 @@ class VSE(nn.Module):
         return out
 
     @torch.inference_mode()
-    def encode_texts(self, texts: Sequence[str], batch_size: int = 512) -> Float[np.ndarray, "m d"]:
+    def encode_texts(
+        self, texts: Sequence[str], batch_size: int = 512, progress: bool = False
+    ) -> Float[np.ndarray, "m d"]:
         """(M, D) float32 unit vectors of sentences; unknown words are read as <unk>."""
         if isinstance(texts, str):  # it would be read letter by letter
             raise InputError(f"encode_texts({texts!r}): expected a list of sentences; put it in one")
         self.eval()
         sentences = self.vocabulary.encode_all(texts)
         out = np.empty((len(texts), self.config.embed_dim), np.float32)
-        for rows in _alike([len(s) for s in sentences], batch_size):
+        batches = list(_alike([len(s) for s in sentences], batch_size))
+        for rows in _bar(batches, "embed captions", progress):
             tokens, lengths = pad([sentences[i] for i in rows])
             out[rows] = self.encode_text(tokens.to(self.device), lengths.to(self.device)).cpu().numpy()
         return out
@@ -141,6 +146,24 @@ class VSE(nn.Module):
             info = permitted(self.feature_info, self.cnns)
             self._extractor = FeatureExtractor.from_info(info, device=str(self.device), **changes)
         return self._extractor.extract_files(paths)
+
+
+def _bar(batches: Sequence, label: str, progress: bool) -> Iterable:
+    """The batches, under a progress bar where that is wanted and the output is a terminal."""
+    return tqdm(batches, desc=label, unit="batch", leave=False, disable=None if progress else True)
+
+
+def side_by_side(
+    models: Sequence[VSE], split: Dataset, features: Sequence[Features]
+) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "m d"]]:
+    """Vectors of a split's images and captions whose dot product is the mean score of models.
+
+    `features[i]` are those of `models[i]`.
+    """
+    images = [m.encode_images(f.take(split.images)) for m, f in zip(models, features, strict=True)]
+    captions = [m.encode_texts(split.captions) for m in models]
+    scale = np.float32(len(models) ** -0.5)
+    return np.hstack(images) * scale, np.hstack(captions) * scale
 
 
 def _alike(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:

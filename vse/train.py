@@ -4,34 +4,28 @@ What an epoch does is a pure function of (config, seed, epoch, state before it):
 its last whole epoch to the weights that an uninterrupted run would have.
 """
 
-import contextlib
 import dataclasses
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
-from vse.batches import TextPair, TextPairs, TrainingSet
+from vse.batches import Batch, TextPairs, TrainingSet
 from vse.configs import TrainConfig
 from vse.data.datasets import Dataset
 from vse.data.vocabulary import Vocabulary
 from vse.data.word_vectors import read_word_vectors
-from vse.distillation import Teacher
+from vse.distillation import Teacher, distillation
 from vse.evaluate import Row, evaluate
 from vse.features.build import Features
-from vse.losses import InfoNCELoss, RankingLoss, distillation, make_objective
+from vse.losses import InfoNCELoss, RankingLoss, make_objective
 from vse.model import VSE
 from vse.runs import checkpoint, distributed
-from vse.runs.log import RunLog
-from vse.runs.optimizer import make_optimizer, set_learning_rate
-from vse.runs.resumed import check_modules, check_optimizer, counters_of, precision_for
+from vse.runs.loop import Measured, Run, claimed, say, seed_of
 from vse.system.errors import InputError
-from vse.system.files import locked, sha256_of
-from vse.system.precision import autocast, describe_device
+from vse.system.files import sha256_of
+from vse.system.precision import autocast
 
 
 def train(
@@ -57,9 +51,9 @@ def train(
     `stop_after` ends the call after that many epochs in all, as a kill between two epochs would.
     Raises InputError for a run folder that is in use or was made with other settings or data.
     """
-    rank, ranks, torch_device = distributed.start(device)
-    if config.batch_size < 2 * ranks:
-        raise InputError(f"batch_size {config.batch_size}: {ranks} processes need {2 * ranks} or more")
+    place = distributed.start(device)
+    if config.batch_size < 2 * place.ranks:
+        raise InputError(f"batch_size {config.batch_size}: {place.ranks} processes need {2 * place.ranks} or more")
     settings = {
         "train": dataclasses.asdict(config), "seed": seed, "data": dataset.name,
         "data_fingerprint": dataset.fingerprint(), "word_vectors": word_vectors.name if word_vectors else None,
@@ -70,33 +64,28 @@ def train(
             "shape": list(features.array.shape[1:]), **checkpoint.feature_identity(features.info, features.array)
         },
     }  # fmt: skip
-    place = rank, ranks, torch_device
-    with contextlib.ExitStack() as held:
-        if rank == 0:
-            held.enter_context(locked(out))
-        checkpoint.claim(out, settings, resume)
-        settings["precision"] = precision_for(out, config.precision, torch_device, rank)  # not compared
-        distributed.wait(ranks)  # all have looked at the folder before the first one writes
-        held.enter_context(torch.random.fork_rng(devices=[torch_device] if torch_device.type == "cuda" else []))
+    with claimed(out, settings, config.precision, resume, place) as settings:
         training = _Training(config, dataset, features, out, seed, word_vectors, extra_text, teachers, place, settings)
-        return training.run(stop_after)
+        run = training.run
+        run.fit(training.epoch, training.measure, training.save, len(training.data), stop_after)
+        row = evaluate([checkpoint.load(out, str(place.device))], training.dev, [features])
+        run.finish(row.as_dict())
+        return row
 
 
 class _Training:
-    """The state of one run: model, objective, optimizer, running mean, and what is best so far."""
+    """What is learned from and what learns: data, model, objective and running mean of one run."""
 
     def __init__(self, config, dataset, features, out, seed, word_vectors, extra_text, teachers, place, settings):
         self.config, self.features, self.out, self.seed = config, features, out, seed
-        self.rank, self.ranks, self.device = place
-        self.settings, self.precision = settings, settings["precision"]
-        self._say(f"precision: {self.precision}, on {describe_device(self.device)}")
+        self.place, self.settings, self.precision = place, settings, settings["precision"]
         train_split, self.dev = dataset.split("train"), dataset.split("dev")
         torch.manual_seed(seed)
         text = train_split.captions + (extra_text.captions if extra_text else ())
         vocabulary = Vocabulary.from_captions(text, config.min_count)
-        self.pairs = TextPairs(extra_text, vocabulary, self.device) if extra_text and config.extra_pairs else None
-        self.data = TrainingSet(train_split, features, vocabulary, self.device)
-        self.teacher = Teacher(*zip(*teachers, strict=True), train_split, self.device) if teachers else None
+        self.pairs = TextPairs(extra_text, vocabulary, place.device) if extra_text and config.extra_pairs else None
+        self.data = TrainingSet(train_split, features, vocabulary, place.device)
+        self.teacher = Teacher(*zip(*teachers, strict=True), train_split, place.device) if teachers else None
         if not self.data.steps(config.batch_size):
             raise InputError(f"{dataset.name}: {len(self.data)} training captions are too few to contrast")
         if not self.dev.captions:
@@ -104,93 +93,68 @@ class _Training:
         features.take(self.dev.images)  # a missing row is said now, not after the first epoch
         self.model = VSE(config.model, vocabulary, features.array.shape[3], features.info)
         if word_vectors:
-            found = self.model.set_word_vectors(read_word_vectors(word_vectors, vocabulary.ids))
-            self._say(_found_of(word_vectors, found, len(vocabulary)))
-        self.model.to(self.device)
+            known = self.model.set_word_vectors(read_word_vectors(word_vectors, vocabulary.ids))
+            say(_coverage(word_vectors, known, len(vocabulary)), place)
+        self.model.to(place.device)
         self.draws = torch.Generator()  # contrastive items: the same on every rank
-        self.objective = make_objective(config.loss, self.draws).to(self.device)
+        self.objective = make_objective(config.loss, self.draws).to(place.device)
         # "hardest" from a random start collapses (VSE++, section 4): first the sum over all.
         self.first_objective = RankingLoss(config.loss.margin)
-        self.parameters = {f"model.{n}": p for n, p in self.model.named_parameters() if p.requires_grad}
-        self.parameters |= {f"objective.{n}": p for n, p in self.objective.named_parameters() if p.requires_grad}
-        self.optimizer = make_optimizer(config, list(self.parameters.values()))
-        self.mean = VSE(config.model, vocabulary, self.model.feature_dim, features.info).to(self.device)
-        self.mean.load_state_dict(self.model.state_dict())
-        self.epoch, self.best_rsum, self.best_epoch = 0, -1.0, 0
+        parameters = {f"model.{n}": p for n, p in self.model.named_parameters() if p.requires_grad}
+        parameters |= {f"objective.{n}": p for n, p in self.objective.named_parameters() if p.requires_grad}
+        modules: dict[str, nn.Module] = {"model": self.model, "objective": self.objective}
+        self.kept = self.model  # what is evaluated and saved: the running mean of the weights where there is one
+        if config.average:
+            self.kept = VSE(config.model, vocabulary, self.model.feature_dim, features.info).to(place.device)
+            self.kept.load_state_dict(self.model.state_dict())
+            modules["mean"] = self.kept
+        self.run = Run(
+            out, config, modules, parameters, place, figure="rsum", higher_is_better=True, parts=checkpoint.PARTS
+        )
 
-    def run(self, stop_after: int | None) -> Row:
-        self._restore()
-        to_do = self.epoch < self.config.epochs
-        log = RunLog(self.out) if self.rank == 0 and to_do else None
-        while self.epoch < self.config.epochs and (stop_after is None or self.epoch < stop_after):
-            start = time.perf_counter()
-            loss = self._train_epoch()
-            if not np.isfinite(loss):
-                raise InputError(self._diverged(f"loss {loss}"))
-            seconds = time.perf_counter() - start
-            row = evaluate([self._kept()], self.dev, [self.features], bootstrap=0)
-            self.epoch += 1
-            if self.rank == 0:
-                self._record(loss, seconds, row, log)
-        if log:
-            log.close()
-        return self._finish()
-
-    def _train_epoch(self) -> float:
+    def epoch(self) -> float:
         """The mean loss of one epoch over all training captions."""
-        config, steps = self.config, self.data.steps(self.config.batch_size)
-        torch.manual_seed(_mix(self.seed, self.epoch, self.rank))  # dropout
-        self.draws.manual_seed(_mix(self.seed, self.epoch, 0))
-        objective = self.first_objective if self.epoch < config.loss.warmup_epochs else self.objective
+        config, run, place = self.config, self.run, self.place
+        steps = self.data.steps(config.batch_size)
+        torch.manual_seed(seed_of(self.seed, run.epoch, place.rank))  # dropout
+        self.draws.manual_seed(seed_of(self.seed, run.epoch, 0))
+        objective = self.first_objective if run.epoch < config.loss.warmup_epochs else self.objective
         self.model.train()
-        total = torch.zeros((), device=self.device)
-        bar = tqdm(total=steps, desc=f"epoch {self.epoch + 1}/{config.epochs}", unit="step", leave=False,
-                   disable=None if self.rank == 0 else True)  # fmt: skip
-        place = (self.seed, self.epoch, self.rank, self.ranks)
-        extra = self.pairs.epoch(config.extra_pairs, steps, *place) if self.pairs else None
-        for step, batch in enumerate(self.data.epoch(config.batch_size, *place)):
-            with autocast(self.precision, self.device):
-                images = self.model.encode_image(batch.features)
-                captions = self.model.encode_text(batch.tokens, batch.lengths)
-            rows = len(batch.image_ids)
-            images, captions = self._gather(images, rows), self._gather(captions, rows)
-            loss = objective(images, captions, batch.same_image)
-            if self.teacher:
-                learned = distillation(images @ captions.T, self.teacher.scores(batch), config.loss.teacher_temperature)
-                loss = (1 - config.loss.distill) * loss + config.loss.distill * learned
+        total = torch.zeros((), device=place.device)
+        drawn = (self.seed, run.epoch, place.rank, place.ranks)
+        extra = self.pairs.epoch(config.extra_pairs, steps, *drawn) if self.pairs else None
+        for step, batch in enumerate(run.progress(self.data.epoch(config.batch_size, *drawn), steps)):
+            loss = self.loss(objective, batch)
             if extra:
-                loss = loss + self._text_loss(objective, next(extra))
-            self.optimizer.zero_grad()
-            loss.backward()
-            distributed.add_gradients(self.model.parameters(), self.objective.parameters(), self.ranks)
-            if config.gradient_norm:
-                nn.utils.clip_grad_norm_(self.parameters.values(), config.gradient_norm)
-            set_learning_rate(self.optimizer, config, self.epoch * steps + step, steps)
-            self.optimizer.step()
+                loss = loss + self.loss(objective, next(extra))
+            run.step(loss, step, steps)
             if isinstance(self.objective, InfoNCELoss):
                 self.objective.clamp_()
-            self._average(self.epoch * steps + step)
+            self._average(run.epoch * steps + step)
             total += loss.detach()
-            bar.update()
-        bar.close()
         return total.item() / steps
 
-    def _diverged(self, what: str) -> str:
-        """What the user is told; the folder keeps its last good state."""
-        kept = f"its best epoch, {self.best_epoch}, is kept" if self.best_epoch else "nothing was saved"
-        rate = f"learning_rate {self.config.learning_rate:g}"
-        return f"{self.out}: the training diverged in epoch {self.epoch + 1} ({what}); {kept}; give a lower {rate}"
+    def loss(self, objective: nn.Module, batch: Batch) -> torch.Tensor:
+        """The objective between two views: photo and caption, or two captions of one image where there is no photo."""
+        with autocast(self.precision, self.place.device):
+            views = [self.model.encode_image(image) for image in batch.images]
+            views += [self.model.encode_text(*text) for text in batch.texts]
+        first, second = (distributed.gather_rows(view, len(batch.image_ids), self.place) for view in views)
+        loss = objective(first, second, batch.same_image)
+        if self.teacher and batch.images:
+            scores = self.teacher.scores(batch)
+            distilled = distillation(first @ second.T, scores, self.config.loss.teacher_temperature)
+            loss = (1 - self.config.loss.distill) * loss + self.config.loss.distill * distilled
+        return loss
 
-    def _text_loss(self, objective: nn.Module, pair: TextPair) -> torch.Tensor:
-        """The objective between two captions of each image, one in the image's place."""
-        with autocast(self.precision, self.device):
-            first, second = (self.model.encode_text(*sentences) for sentences in pair)
-        rows = min(self.config.extra_pairs, len(self.pairs))
-        same = torch.eye(rows, dtype=torch.bool, device=self.device)
-        return objective(self._gather(first, rows), self._gather(second, rows), same)
+    def measure(self) -> Measured:
+        """The dev row of the model that would be kept."""
+        row = evaluate([self.kept], self.dev, [self.features], bootstrap=0)
+        return Measured(row.rsum, row.as_dict(), row.summary())
 
-    def _gather(self, share: torch.Tensor, rows: int) -> torch.Tensor:
-        return distributed.gather_rows(share, rows, self.rank, self.ranks)
+    def save(self) -> None:
+        """Writes the run folder."""
+        checkpoint.save_run(self.out, self.kept, self.settings)
 
     def _average(self, step: int) -> None:
         if not self.config.average:
@@ -198,80 +162,7 @@ class _Training:
         # A mean over few steps at first: the random start must not linger in it.
         weight = 1 - min(self.config.average, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.mean.parameters()), list(self.model.parameters()), weight)
-
-    def _kept(self) -> VSE:
-        """The model that is evaluated and kept: the running mean of the weights where there is one."""
-        return self.mean if self.config.average else self.model
-
-    def _record(self, loss: float, seconds: float, row: Row, log: RunLog) -> None:
-        """Says and logs the epoch; the checkpoint last, so that a kill before it repeats the epoch."""
-        line = {"epoch": self.epoch, "loss": loss, "seconds": seconds, "captions_per_s": len(self.data) / seconds,
-                "learning_rate": self.optimizer.param_groups[0]["lr"], "dev": row.as_dict()}  # fmt: skip
-        self._say(f"epoch {self.epoch:3d}  loss {loss:7.4f}  dev {row.summary()}"
-                  f"  {seconds:.0f} s, {len(self.data) / seconds:.0f} captions/s")  # fmt: skip
-        log.epoch(line)
-        if row.rsum > self.best_rsum:
-            self.best_rsum, self.best_epoch = row.rsum, self.epoch
-            checkpoint.save_run(self.out, self._kept(), self.settings)
-        self._save()
-
-    def _save(self) -> None:
-        tensors = {f"model/{n}": t for n, t in self.model.state_dict().items()}
-        tensors |= {f"objective/{n}": t for n, t in self.objective.state_dict().items()}
-        tensors |= {f"mean/{n}": t for n, t in self.mean.state_dict().items()} if self.config.average else {}
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state[parameter].items():
-                tensors[f"optimizer/{name}/{key}"] = value
-        counters = {"epoch": self.epoch, "best_rsum": self.best_rsum, "best_epoch": self.best_epoch}
-        checkpoint.save_resume(self.out, tensors, counters)
-
-    def _restore(self) -> None:
-        saved = checkpoint.load_resume(self.out)
-        if saved is None:
-            needed = ("metrics.json", checkpoint.CONFIG, checkpoint.WORDS, checkpoint.WEIGHTS)
-            if all((self.out / name).is_file() for name in needed):  # else it is trained anew, to the same bits
-                self.epoch = self.config.epochs
-            return
-        tensors, counters = saved
-        part = {k: {} for k in ("model", "objective", "mean", "optimizer")}
-        for name, tensor in tensors.items():
-            head, _, rest = name.partition("/")
-            part.setdefault(head, {})[rest] = tensor.to(self.device)
-        self._check_resumed(part)
-        self.model.load_state_dict(part["model"])
-        self.objective.load_state_dict(part["objective"])
-        if self.config.average:
-            self.mean.load_state_dict(part["mean"])
-        for name, tensor in part["optimizer"].items():
-            parameter, key = name.rsplit("/", 1)
-            # Adam's step counter lives on the CPU, whatever the device
-            self.optimizer.state[self.parameters[parameter]][key] = tensor.cpu() if key == "step" else tensor
-        self.epoch, self.best_rsum, self.best_epoch = counters_of(
-            counters, ("epoch", "best_rsum", "best_epoch"), self.out / checkpoint.RESUME
-        )
-        self._say(f"resumed after epoch {self.epoch}")
-
-    def _check_resumed(self, part: dict[str, dict[str, torch.Tensor]]) -> None:
-        """Raises InputError for a resume file whose tensors are not those of this run."""
-        path, modules = self.out / checkpoint.RESUME, {"model": self.model, "objective": self.objective}
-        check_modules(part, modules | ({"mean": self.mean} if self.config.average else {}), path)
-        check_optimizer(part["optimizer"], self.parameters, path)
-
-    def _finish(self) -> Row:
-        """Writes metrics.json of the best epoch; a finished run keeps no resume state."""
-        distributed.wait(self.ranks)  # the first one has written
-        best = checkpoint.load(self.out, str(self.device))
-        row = evaluate([best], self.dev, [self.features])
-        if self.rank == 0 and self.epoch >= self.config.epochs and (self.out / checkpoint.RESUME).is_file():
-            summary = {"best_epoch": self.best_epoch, "dev": row.as_dict()}
-            checkpoint.write_json(self.out / "metrics.json", summary)
-            (self.out / checkpoint.RESUME).unlink()
-        return row
-
-    def _say(self, text: str) -> None:
-        if self.rank == 0:
-            tqdm.write(text)
+            torch._foreach_lerp_(list(self.kept.parameters()), list(self.model.parameters()), weight)
 
 
 def _named(word_vectors: Path) -> str:
@@ -281,15 +172,10 @@ def _named(word_vectors: Path) -> str:
     return f"{word_vectors.name}, sha256 {sha256_of(word_vectors)[:16]}"
 
 
-def _found_of(word_vectors: Path, found: int, words: int) -> str:
+def _coverage(word_vectors: Path, found: int, words: int) -> str:
     """How many words a file has, as a warning where they are few. Raises InputError when it has none."""
     if not found:
         raise InputError(f"{word_vectors}: has none of the {words} words of the captions; expected vectors of these")
     if found < words / 10:
         return f"warning: {word_vectors} has only {found} of {words} words; is it of another language or kind?"
     return f"word vectors: {found} of {words} words"
-
-
-def _mix(*numbers: int) -> int:
-    """One seed of several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -125,8 +125,7 @@ def _write(folder: Path, encoder: Path, decoder: Path, trigram: Path, bank: Sent
 def bank_of(dataset: Dataset, model: VSE) -> SentenceBank:
     """The bank of the data set's training captions, embedded by `model`."""
     captions = dataset.split("train").captions
-    blocks = tqdm(range(0, len(captions), 5000), desc="embed captions", leave=False, disable=None)
-    return SentenceBank.from_embeddings(np.concatenate([model.encode_texts(captions[i : i + 5000]) for i in blocks]))
+    return SentenceBank.from_embeddings(model.encode_texts(captions, progress=True))
 
 
 def tune_weights(

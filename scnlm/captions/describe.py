@@ -20,7 +20,7 @@ from vse.data.datasets import Dataset, read_dataset
 from vse.data.photo_files import walk_photos
 from vse.data.photos import BadPhoto
 from vse.model import VSE
-from vse.runs.distributed import find_device
+from vse.system.device import find_device
 from vse.system.errors import InputError
 from vse.system.files import json_text
 from vse.system.terminal import printable
@@ -122,13 +122,8 @@ def _known(
 
 def nearest_sentences(captioner: Captioner, captions: Sequence[str], points: Float32[np.ndarray, "n d"]) -> list[int]:
     """For each image the number of the caption that is nearest to it."""
-    best, where = np.full(len(points), -np.inf), np.zeros(len(points), int)
-    for start in range(0, len(captions), 5000):
-        cosines = points @ captioner.encoder.encode_texts(captions[start : start + 5000]).T
-        top = cosines.argmax(1)
-        better = cosines.max(1) > best
-        best[better], where[better] = cosines.max(1)[better], start + top[better]
-    return where.tolist()
+    sentences = captioner.encoder.encode_texts(captions, progress=True)
+    return [int(np.argmax(sentences @ point)) for point in points]
 
 
 def _written(dataset: Dataset, name: str) -> tuple[str, ...]:

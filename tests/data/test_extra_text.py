@@ -28,7 +28,8 @@ def test_pairs_are_two_different_captions_of_one_image():
     pairs = TextPairs(dataset, vocabulary, torch.device("cpu"))
     assert len(pairs) == 2
     text = {tuple(vocabulary.encode(c)): n for n, c in enumerate(dataset.captions)}
-    for (first, lengths, *_), (second, _) in pairs.epoch(2, 20, seed=0, epoch=0):
+    for batch in pairs.epoch(2, 20, seed=0, epoch=0):
+        (first, lengths), (second, _) = batch.texts
         for a, b, length in zip(first.tolist(), second.tolist(), lengths.tolist(), strict=True):
             i, j = text[tuple(a[:length])], text[tuple(t for t in b if t)]
             assert i != j
@@ -40,5 +41,5 @@ def test_ranks_share_one_draw():
     pairs = TextPairs(dataset, Vocabulary.from_captions(dataset.captions), torch.device("cpu"))
     whole = next(pairs.epoch(3, 1, 5, 0))
     shares = [next(pairs.epoch(3, 1, 5, 0, rank, 2)) for rank in (0, 1)]
-    assert torch.equal(whole[0][0][0::2], shares[0][0][0])
-    assert torch.equal(whole[1][0][1::2], shares[1][1][0])
+    assert torch.equal(whole.texts[0].tokens[0::2], shares[0].texts[0].tokens)
+    assert torch.equal(whole.texts[1].tokens[1::2], shares[1].texts[1].tokens)

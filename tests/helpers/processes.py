@@ -47,7 +47,7 @@ def run_rank(said: Path, rank: int, ranks: int, port: int, args: tuple, settings
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
     if rank == 0:
-        _delay(train_module._Training, "_record")  # the others must not look at the folder before
+        _delay(train_module._Training, "save")  # the others must not look at the folder before
     else:
         _delay(train_module.checkpoint, "claim")  # the first must not fill the folder before
     train_quietly(said, *args, **settings)

@@ -46,17 +46,17 @@ def test_several_ranks_equal_one_process(dataset, features, tmp_path, ranks, set
 
 
 def test_a_batch_must_have_two_pairs_a_rank(dataset, features, tmp_path, monkeypatch):
-    monkeypatch.setattr(distributed, "start", lambda device: (0, 4, torch.device("cpu")))
+    monkeypatch.setattr(distributed, "start", lambda device: distributed.Place(0, 4, torch.device("cpu")))
     with pytest.raises(InputError, match="7.*8 or more"):
         train(config(LossConfig()), dataset, features, tmp_path)
 
 
 def test_one_process_does_nothing(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert distributed.start("cpu") == (0, 1, torch.device("cpu"))
+    place = distributed.start("cpu")
+    assert place == distributed.Place(0, 1, torch.device("cpu"))
     rows = torch.randn(3, 4)
-    assert distributed.gather_rows(rows, 3, 0, 1) is rows
-    distributed.add_gradients([torch.nn.Parameter(rows)], [], 1)
+    assert distributed.gather_rows(rows, 3, place) is rows
     distributed.wait(1)
 
 
@@ -65,4 +65,4 @@ def test_a_device_that_is_not_there_is_refused_in_one_line():
     with pytest.raises(InputError, match="--device cuda: no CUDA device") as error:
         distributed.start("cuda")
     assert "\n" not in str(error.value)
-    assert distributed.start("auto")[2] == torch.device("cpu")
+    assert distributed.start("auto").device == torch.device("cpu")

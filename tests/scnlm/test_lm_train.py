@@ -83,13 +83,13 @@ def texts(monkeypatch) -> list[TaggedText]:
 @pytest.fixture
 def epochs_done(monkeypatch) -> list[tuple[str, int]]:
     """The run folder's name and the number, from 0, of every epoch that is trained."""
-    done, train_epoch = [], scnlm.train._Training._train_epoch
+    done, train_epoch = [], scnlm.train._Training.epoch
 
     def record(self):
-        done.append((self.out.name, self.epoch))
+        done.append((self.out.name, self.run.epoch))
         return train_epoch(self)
 
-    monkeypatch.setattr(scnlm.train._Training, "_train_epoch", record)
+    monkeypatch.setattr(scnlm.train._Training, "epoch", record)
     return done
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vse.batches import TextPairs, TrainingSet, pad
+from vse.batches import TextPairs, TrainingSet
+from vse.data.sentences import pad
 from vse.data.vocabulary import MOST_WORDS, PAD_ID, Vocabulary
 from vse.features.build import Features
 from vse.system.errors import InputError
@@ -23,7 +24,7 @@ def data(split, features):
 
 
 def fields(batch):
-    return batch.features, batch.tokens, batch.lengths, batch.image_ids
+    return batch.images[0], batch.texts[0].tokens, batch.texts[0].lengths, batch.image_ids
 
 
 def test_pad():
@@ -55,7 +56,7 @@ def test_every_stored_view_is_drawn(split, features, data):
     drawn = set()
     for epoch in range(3):
         for batch in data.epoch(9, seed=0, epoch=epoch):
-            for row, owner in zip(batch.features, batch.image_ids, strict=True):
+            for row, owner in zip(batch.images[0], batch.image_ids, strict=True):
                 views = stored[split.images[owner]].astype(np.float32)
                 drawn |= {(int(owner), v) for v in (0, 1) if np.array_equal(row.numpy(), views[v])}
     assert len({v for _, v in drawn}) == 2 and len(drawn) > 1.5 * len(split.images)
@@ -72,7 +73,7 @@ def test_an_epoch_depends_on_seed_and_epoch_alone(data):
 
 
 def test_tokens_are_no_wider_than_the_longest_caption_of_the_batch(data):
-    assert all(b.tokens.shape[1] == b.lengths.max() for b in data.epoch(3, seed=0, epoch=0))
+    assert all(b.texts[0].tokens.shape[1] == b.texts[0].lengths.max() for b in data.epoch(3, seed=0, epoch=0))
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 10, 36, 71, 72, 1000])
@@ -103,10 +104,11 @@ def test_the_shares_of_the_ranks_make_the_whole_batch(data, ranks):
             share = shares[rank][step]
             assert torch.equal(share.image_ids, batch.image_ids)  # of all ranks
             mine = slice(rank, None, ranks) if rank < len(batch.image_ids) else slice(0, 1)
-            assert torch.equal(share.features, batch.features[mine])
-            assert torch.equal(share.lengths, batch.lengths[mine])
-            width = share.tokens.shape[1]
-            assert torch.equal(share.tokens, batch.tokens[mine, :width]) and width == share.lengths.max()
+            assert torch.equal(share.images[0], batch.images[0][mine])
+            assert torch.equal(share.texts[0].lengths, batch.texts[0].lengths[mine])
+            width = share.texts[0].tokens.shape[1]
+            assert torch.equal(share.texts[0].tokens, batch.texts[0].tokens[mine, :width])
+            assert width == share.texts[0].lengths.max()
 
 
 def test_a_photo_without_features_is_named(split, features):
@@ -122,12 +124,20 @@ def test_a_split_without_captions_is_a_users_mistake(dataset, features):
         TrainingSet(bare, features, Vocabulary.from_captions([]), torch.device("cpu"))
 
 
+def test_several_crops_of_a_photo_differ_and_the_first_is_that_of_one(split, features):
+    data = TrainingSet(split, features, Vocabulary.from_captions(split.captions), torch.device("cpu"))
+    for one, two in zip(data.epoch(9, 0, 1), data.epoch(9, 0, 1, crops=2), strict=True):
+        first, second = two.images
+        assert torch.equal(first, one.images[0]) and not (first == second).all((1, 2)).any()
+        assert torch.equal(one.captions, two.captions)
+
+
 def owners_of_pairs(split, words, batch):
     """[(owner, owner)] of the two sentences of each pair, by their text, which is unique in the tiny world."""
     owner = dict(zip(split.captions, split.image_of_caption.tolist(), strict=True))
     texts = [
         [" ".join(words[i] for i in row[:length]) for row, length in zip(tokens, lengths, strict=True)]
-        for tokens, lengths in batch
+        for tokens, lengths in batch.texts
     ]
     assert all(a != b for a, b in zip(*texts, strict=True))
     return [(owner[a], owner[b]) for a, b in zip(*texts, strict=True)]
@@ -145,7 +155,7 @@ def test_text_pairs_are_two_captions_of_one_image_and_images_differ(split):
         seen |= {a for a, _ in owners}
     assert seen == set(np.flatnonzero(counts > 1))  # each has its turn
     whole = next(pairs.epoch(1000, steps=1, seed=0, epoch=0))
-    assert len(whole[0][1]) == len(pairs)
+    assert len(whole.image_ids) == len(pairs)
 
 
 def test_text_pairs_of_a_rank_are_its_share(split):
@@ -154,7 +164,7 @@ def test_text_pairs_of_a_rank_are_its_share(split):
     for rank in range(7):  # ranks 5 and 6 have none, and get one that is cut off
         share = next(pairs.epoch(5, 1, 3, 4, rank, 7))
         mine = min(rank, 5) % 5
-        for (tokens, lengths), (own, own_lengths) in zip(whole, share, strict=True):
+        for (tokens, lengths), (own, own_lengths) in zip(whole.texts, share.texts, strict=True):
             assert own_lengths.tolist() == [lengths[mine]]
             assert own[0].tolist() == tokens[mine, : lengths[mine]].tolist()
 

@@ -6,10 +6,10 @@ import torch
 
 from vse.batches import TrainingSet
 from vse.configs import TrainConfig
-from vse.distillation import Teacher
+from vse.distillation import Teacher, distillation
 from vse.encoders.text import TextConfig
 from vse.evaluate import evaluate
-from vse.losses import LossConfig, distillation
+from vse.losses import LossConfig
 from vse.model import VSEConfig
 from vse.runs import checkpoint
 from vse.system.errors import InputError

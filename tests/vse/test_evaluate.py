@@ -12,7 +12,7 @@ from vse.data.vocabulary import Vocabulary
 from vse.encoders.text import TextConfig
 from vse.evaluate import HEADER, evaluate, row_of
 from vse.features.build import Features
-from vse.metrics import Recall, bootstrap_rsum, i2t_ranks, t2i_ranks
+from vse.metrics import Cosines, Recall, bootstrap_rsum, i2t_ranks, t2i_ranks
 from vse.model import VSE, VSEConfig
 from vse.runs.log import RunLog
 from vse.system.errors import InputError
@@ -63,7 +63,7 @@ def test_a_model_twice_is_the_model(split, features):
 
 def test_perfect_embeddings_are_600(split):
     eye = np.eye(len(split.images), dtype=np.float32)
-    row = row_of(eye, eye[split.image_of_caption], split)
+    row = row_of(Cosines(eye, eye[split.image_of_caption]), split)
     assert row.rsum == 600 and row.interval == (600, 600) and row.i2t.med_r == row.t2i.med_r == 1
 
 
@@ -75,14 +75,14 @@ def test_images_without_captions_compete_but_are_not_asked_for(split):
         image_of_caption=split.image_of_caption[kept],
     )
     eye = np.eye(len(split.images), dtype=np.float32)
-    row = row_of(eye, eye[fewer.image_of_caption], fewer)
+    row = row_of(Cosines(eye, eye[fewer.image_of_caption]), fewer)
     assert (row.rsum, row.interval, row.images) == (600, (600, 600), len(split.images))
 
 
 def test_a_split_without_captions_is_a_users_mistake(split):
     bare = replace(split, captions=(), image_of_caption=np.zeros(0, np.int64))
     with pytest.raises(InputError, match="no captions"):
-        row_of(np.eye(3, dtype=np.float32), np.zeros((0, 3), np.float32), bare)
+        row_of(Cosines(np.eye(3, dtype=np.float32), np.zeros((0, 3), np.float32)), bare)
 
 
 def test_missing_features_are_named(split, features):

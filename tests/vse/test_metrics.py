@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from vse import metrics
-from vse.metrics import Recall, block_ranks, bootstrap_rsum, i2t_ranks, rsum, t2i_ranks
+from vse.metrics import Cosines, Recall, block_ranks, bootstrap_rsum, i2t_ranks, rsum, t2i_ranks
 from vse.system.errors import InputError
 
 
@@ -88,7 +88,7 @@ def test_a_collapsed_model_scores_nothing(images, dim, block_mb):
     draw = np.random.default_rng(images)
     owner = np.repeat(np.arange(images), 5)
     image, caption = unit(draw, 1, dim), unit(draw, 1, dim)
-    i2t, t2i = block_ranks(np.repeat(image, images, 0), np.repeat(caption, len(owner), 0), owner, block_mb)
+    i2t, t2i = block_ranks(Cosines(np.repeat(image, images, 0), np.repeat(caption, len(owner), 0)), owner, block_mb)
     assert set(i2t) == {len(owner) - 4} and set(t2i) == {images}
 
 
@@ -97,7 +97,7 @@ def test_nan_counts_against_the_model():
     scores = np.full((3, 3), np.nan, np.float32)
     assert i2t_ranks(scores, owner).tolist() == t2i_ranks(scores, owner).tolist() == [3, 3, 3]
     broken = np.full((3, 4), np.nan, np.float32)
-    assert block_ranks(broken, broken, owner)[0].tolist() == [3, 3, 3]
+    assert block_ranks(Cosines(broken, broken), owner)[0].tolist() == [3, 3, 3]
     one = np.array([[0.9, np.nan], [0.1, 0.8]])  # a NaN of a wrong one is not less either
     assert i2t_ranks(one, np.array([0, 1])).tolist() == [2, 1]
 
@@ -106,11 +106,11 @@ def test_nan_counts_against_the_model():
 def test_blocks_equal_the_whole(monkeypatch, step):
     draw = np.random.default_rng(0)
     images, captions, owner = unit(draw, 23), unit(draw, 61), draw.integers(0, 23, 61)
-    whole = block_ranks(images, captions, owner)
+    whole = block_ranks(Cosines(images, captions), owner)
     assert whole[0].tolist() == i2t_ranks(images @ captions.T, owner).tolist()
     tiny = lambda total, *_: (slice(a, a + step) for a in range(0, total, step))  # noqa: E731
     monkeypatch.setattr(metrics, "_blocks", tiny)
-    blocks = block_ranks(images, captions, owner, block_mb=0)
+    blocks = block_ranks(Cosines(images, captions), owner, block_mb=0)
     assert [r.tolist() for r in blocks] == [r.tolist() for r in whole]
 
 

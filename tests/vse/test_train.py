@@ -315,7 +315,7 @@ def test_a_run_that_diverges_keeps_its_last_good_state(dataset, features, tmp_pa
     first = replace(PLAIN, epochs=3)
     train(first, dataset, features, tmp_path / "run", device="cpu", stop_after=1)
     before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.is_file()}
-    monkeypatch.setattr(train_module._Training, "_train_epoch", lambda self: float("nan"))
+    monkeypatch.setattr(train_module._Training, "epoch", lambda self: float("nan"))
     with pytest.raises(InputError, match="diverged in epoch 2 .*its best epoch, 1, is kept; give a lower"):
         train(first, dataset, features, tmp_path / "run", device="cpu", resume=True)
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.is_file()}

@@ -65,7 +65,7 @@ def load_searcher(run: Path, features: list[Path], device: str, cnns: list[str])
     """The model of a run, which may use the CNNs given, and the opened features, None for none; both fit each other."""
     from vse.features.build import open_combined
     from vse.runs.checkpoint import load
-    from vse.runs.distributed import find_device
+    from vse.system.device import find_device
 
     model = load(run, str(find_device(device)))
     model.cnns = cnns

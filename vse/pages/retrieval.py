@@ -11,6 +11,7 @@ import numpy as np
 from vse.data.datasets import Dataset
 from vse.evaluate import HEADER, row_of
 from vse.features.build import Features
+from vse.metrics import Cosines
 from vse.model import VSE
 from vse.pages.layout import photo_article, photo_row, retrieval_page
 from vse.pages.layout import write_page as write_html
@@ -24,7 +25,7 @@ def write_page(model: VSE, split: Dataset, features: Features, out: Path, *, que
     """The path of the HTML page written to `out`: `queries` sentences and as many photos, drawn with `seed`."""
     images = model.encode_images(features.take(split.images))
     captions = model.encode_texts(split.captions)
-    row = row_of(images, captions, split, bootstrap=0)
+    row = row_of(Cosines(images, captions), split, bootstrap=0)
     draw = np.random.default_rng(seed)
     asked = np.sort(draw.permutation(len(split.captions))[:queries])
     shown = np.sort(draw.permutation(len(split.images))[:queries])

@@ -27,8 +27,9 @@ from vse.system.files import LOCK, json_text, parse_json, read_json, write_atomi
 from vse.system.settings import config_from_dict
 
 VERSION = 1  # of the folder's format
+KIND = "embedding"  # what its model is; folders from before there were others do not say it
 CONFIG, WEIGHTS, WORDS, RESUME = "config.json", "model.safetensors", "vocabulary.txt", "resume.safetensors"
-_PARTS = (CONFIG, WEIGHTS, WORDS)  # what a model is made of
+PARTS = (CONFIG, WEIGHTS, WORDS)  # what a model is made of
 
 
 def save_run(out: Path, model: VSE, extra: dict) -> None:
@@ -37,6 +38,7 @@ def save_run(out: Path, model: VSE, extra: dict) -> None:
     write_atomically(out / WORDS, model.vocabulary.save)
     config = {
         "version": VERSION,
+        "kind": KIND,
         "model": dataclasses.asdict(model.config),
         "feature_dim": model.feature_dim,
         "feature_info": model.feature_info,
@@ -44,7 +46,7 @@ def save_run(out: Path, model: VSE, extra: dict) -> None:
     }
     write_json(out / CONFIG, config)
     save_weights(out, model)
-    manifest.bind(out, _PARTS)
+    manifest.bind(out, PARTS)
 
 
 def save_weights(out: Path, model: torch.nn.Module) -> None:
@@ -129,6 +131,8 @@ def load(run: str | Path, device: str = "cpu") -> VSE:
     """
     run = Path(run)
     config = read_config(run)
+    if (kind := config.get("kind", KIND)) != KIND:
+        raise InputError(f"{run}: the run of a {str(kind)[:40]}, not of an {KIND}; give one that `vse train` made")
     for name in (WORDS, WEIGHTS):
         if not (run / name).is_file():
             raise InputError(f"{run}: half-written run ({name} is missing); repeat its `vse train` with --resume")
@@ -142,7 +146,7 @@ def load(run: str | Path, device: str = "cpu") -> VSE:
     with outline():
         model = VSE(model_config, words, config["feature_dim"], config["feature_info"])
     load_weights(run, model)
-    model.fingerprint = manifest.check(run, _PARTS)[WEIGHTS][:16]
+    model.fingerprint = manifest.check(run, PARTS)[WEIGHTS][:16]
     return model.to(device).eval()
 
 

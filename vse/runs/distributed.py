@@ -4,47 +4,41 @@ Every rank holds rows rank::ranks of a batch. With one process every function he
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vse.system.errors import InputError
+from vse.system.device import find_device
 
 
-def find_device(name: str) -> torch.device:
-    """The device called `name`: cpu, cuda, cuda:N, or auto for a GPU where there is one. Raises InputError."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise InputError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        there = torch.cuda.device_count() or "no"
-        raise InputError(f"--device {name}: {there} CUDA device is available; use --device cpu")
-    return device
+@dataclass(frozen=True)
+class Place:
+    """Where a process stands: its number among the `ranks` processes of a training, and its device."""
+
+    rank: int
+    ranks: int
+    device: torch.device
 
 
-def start(device: str) -> tuple[int, int, torch.device]:
-    """(rank, ranks, this rank's device), after joining the process group when `torchrun` started us.
+def start(device: str) -> Place:
+    """This process's place, after joining the process group when `torchrun` started us.
 
     Raises InputError for a device that is not there.
     """
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     found = find_device(device)
     if ranks == 1:
-        return 0, 1, found
+        return Place(0, 1, found)
     if found == torch.device("cuda"):
         found = torch.device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(found)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
-    return dist.get_rank(), ranks, found
+    return Place(dist.get_rank(), ranks, found)
 
 
 def wait(ranks: int) -> None:
@@ -53,28 +47,23 @@ def wait(ranks: int) -> None:
         dist.barrier()
 
 
-def gather_rows(
-    rows: Float[Tensor, "share d"], total: int, rank: int, ranks: int
-) -> Float[Tensor, "total d"]:
+def gather_rows(rows: Float[Tensor, "share d"], total: int, place: Place) -> Float[Tensor, "total d"]:
     """The whole batch in its order; only this rank's own rows carry gradients."""
-    if ranks == 1:
+    if place.ranks == 1:
         return rows
-    share = -(-total // ranks)
+    share = -(-total // place.ranks)
     padded = nn.functional.pad(rows, (0, 0, 0, share - len(rows)))
-    shares = [torch.empty_like(padded) for _ in range(ranks)]
+    shares = [torch.empty_like(padded) for _ in range(place.ranks)]
     dist.all_gather(shares, padded.detach().contiguous())
-    shares[rank] = padded
+    shares[place.rank] = padded
     return torch.stack(shares, 1).flatten(0, 1)[:total]  # row i is row i // ranks of rank i % ranks
 
 
-def add_gradients(encoders: Iterable[nn.Parameter], objective: Iterable[nn.Parameter], ranks: int) -> None:
+def add_gradients(parameters: Mapping[str, nn.Parameter], ranks: int) -> None:
     """Sums gradients over ranks; each has its own rows' part for the encoders, but the whole for the objective."""
-    if ranks == 1:
-        return
-    for parameters, scale in ((encoders, 1.0), (objective, 1.0 / ranks)):
-        for parameter in parameters:
-            if parameter.requires_grad:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                dist.all_reduce(parameter.grad)
-                parameter.grad *= scale
+    for name, parameter in parameters.items():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        dist.all_reduce(parameter.grad)
+        if name.startswith("objective."):
+            parameter.grad *= 1.0 / ranks

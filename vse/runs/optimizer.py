@@ -1,26 +1,14 @@
 """The optimizer that a training's settings name, and the learning rate of each of its steps."""
 
 import math
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-
-@runtime_checkable
-class OptimizerSettings(Protocol):
-    """The settings of `TrainConfig` that the two functions below read."""
-
-    epochs: int
-    optimizer: str
-    learning_rate: float
-    schedule: str
-    decay: float
-    warmup_steps: int
-    weight_decay: float
+from vse.configs import OptimizerConfig
 
 
-def make_optimizer(config: OptimizerSettings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer that `config` names; weight decay is for matrices, not for gains, biases and a temperature."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, config.learning_rate)
@@ -32,7 +20,7 @@ def make_optimizer(config: OptimizerSettings, parameters: list[nn.Parameter]) ->
     return torch.optim.AdamW([group for group in groups if group["params"]], config.learning_rate)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerSettings, step: int, steps: int) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig, step: int, steps: int) -> None:
     """Gives the optimizer the learning rate of `step`, counted from 0 over all epochs of `steps` steps each."""
     rate = {
         "exponential": config.decay ** (step // steps),
