@@ -5,6 +5,7 @@ from pathlib import Path
 from vse.system.errors import InputError
 
 RESULTS = Path(__file__).parent / "results"
+RUNS = Path("runs")
 
 
 def find_data(name: str) -> Path:

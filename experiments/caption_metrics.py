@@ -56,10 +56,7 @@ def score_captions(
     java = has_java()
     if not java:
         print("no METEOR, and nltk's tokenizer: Java is not found (apt install default-jre-headless)", file=sys.stderr)
-    words = iter(tokenize([*captions, *(text for own in references for text in own)], java))
-    given = {i: [next(words)] for i in range(len(captions))}
-    expected = {i: [next(words) for _ in own] for i, own in enumerate(references)}
-
+    expected, given = tokenize_all(references, captions, java)
     found = dict(zip(METRICS[:4], zip(*Bleu(4).compute_score(expected, given, verbose=0), strict=True), strict=True))
     found["meteor"] = _meteor(expected, given) if java else (None, None)
     found["rouge_l"] = Rouge().compute_score(expected, given)
@@ -72,6 +69,15 @@ def score_captions(
 def has_java() -> bool:
     """Whether a Java that runs is found; on some systems `java` is only a hint at where to get one."""
     return shutil.which("java") is not None and not subprocess.run(["java", "-version"], capture_output=True).returncode
+
+
+def tokenize_all(
+    references: Sequence[Sequence[str]], captions: Sequence[str], java: bool
+) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
+    """The references of each image and its one caption, tokenized, as pycocoevalcap's scorers take them."""
+    words = iter(tokenize([*captions, *(text for own in references for text in own)], java))
+    given = {i: [next(words)] for i in range(len(captions))}
+    return {i: [next(words) for _ in own] for i, own in enumerate(references)}, given
 
 
 def tokenize(texts: Sequence[str], java: bool) -> list[str]:

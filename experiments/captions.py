@@ -5,7 +5,6 @@
 counts, on the same images, for the set that ships. Runs and sets that are there are used again; a killed call goes on.
 """
 
-import argparse
 import dataclasses
 import shutil
 import sys
@@ -16,11 +15,12 @@ import numpy as np
 from tqdm import tqdm
 
 import vse
-from experiments import RESULTS, find_data
+from experiments import RUNS, find_data, results
 from experiments.caption_metrics import evaluate_captions
-from experiments.per_image import save_texts
-from experiments.perplexity import ENCODER, EXTRA
-from experiments.ranking import EXPERIMENTS, commit, features_of
+from experiments.per_image import reference_texts, save_texts
+from experiments.perplexity import ENCODER, extra_text
+from experiments.ranking import EXPERIMENTS, features_of
+from experiments.results import means, origin, over_seeds
 from scnlm import language_model
 from scnlm.captions.assemble import assemble, references_of
 from scnlm.captions.captioner import ENCODER as ENCODER_PART
@@ -31,10 +31,8 @@ from scnlm.rerank.score import VOTERS, Candidate, Weights, parts, ranked, tune
 from scnlm.rerank.trigram import Trigram, estimate
 from scnlm.tags import tag_cache
 from scnlm.train import LMTrainConfig, train
-from vse.data.datasets import Dataset, read_dataset, without_evaluated
+from vse.data.datasets import Dataset, read_dataset
 from vse.data.vocabulary import tokenize
-from vse.system.errors import InputError
-from vse.system.files import write_json
 
 SEEDS = (0, 1, 2)
 TUNED = 400  # dev images that weights are tuned on
@@ -43,7 +41,6 @@ TESTED = {  # rows of `test`: what they are, and the vote of the best-scored can
     "test-pipeline": ("SC-NLM, the full pipeline", CaptionConfig().vote),
     "test-no-vote": ("SC-NLM, without the vote", 0.0),
 }
-RUNS = Path("runs")
 
 
 def caption_set(seed: int, dataset: Dataset) -> Path:
@@ -51,7 +48,7 @@ def caption_set(seed: int, dataset: Dataset) -> Path:
     folder = RUNS / f"set-{seed}"
     if (folder / WEIGHTS).is_file():
         return folder
-    extra = without_evaluated(read_dataset(find_data(EXTRA)), dataset)[0]
+    extra = extra_text(dataset)
     run, arpa = RUNS / f"scnlm-{seed}", RUNS / TRIGRAM
     # The extra text makes better sentences, but Flickr30K's: on dev captions lose 4 of CIDEr by it.
     train(
@@ -74,7 +71,7 @@ def images_of(captioner: Captioner, split: Dataset) -> np.ndarray:
 def test(dataset: Dataset) -> None:
     """The final row, with and without the vote: five references, 1000 images, mean and sd over seeds."""
     split = dataset.split("test")
-    references = [[" ".join(t) for t in own] for own in references_of(split)]
+    references = reference_texts(split)
     config = CaptionConfig()
     best: dict[str, list[dict]] = {name: [] for name in TESTED}  # of each row each seed's captions
     for seed in SEEDS:
@@ -98,9 +95,9 @@ def test(dataset: Dataset) -> None:
 def ablations(dataset: Dataset) -> None:
     """What each part brings, seed 0, on dev images that nothing was tuned on; weights tuned anew for each row."""
     split, captioner = dataset.split("dev"), Captioner.load(caption_set(0, dataset))
-    references = references_of(split)
-    cider, images = Cider(references), images_of(captioner, split)[: TUNED + HELD_OUT]
+    cider, images = Cider(references_of(split)), images_of(captioner, split)[: TUNED + HELD_OUT]
     tuned, held = range(TUNED), range(TUNED, TUNED + HELD_OUT)
+    held_texts = reference_texts(split)[TUNED : TUNED + HELD_OUT]
 
     def made(captioner: Captioner, config: CaptionConfig, asked: Sequence[int]) -> dict[int, tuple[list, np.ndarray]]:
         found = {}
@@ -117,9 +114,8 @@ def ablations(dataset: Dataset) -> None:
         write(name, about, [ranked(pool[i][0], weights, vote)[0].text for i in held], weights)
 
     def write(name: str, about: str, captions: list[str], weights: Weights | None = None) -> None:
-        own = [[" ".join(t) for t in references[i]] for i in held]
         settings = dataclasses.asdict(weights) if weights else None
-        _write(f"part-{name}", about, "dev", [evaluate_captions(own, captions)], settings)
+        _write(f"part-{name}", about, "dev", [evaluate_captions(held_texts, captions)], settings)
         names = [split.images[i] for i in held]
         save_texts(f"captions-part-{name}", "dev", names, [{"seed": 0, "captions": captions}])
 
@@ -152,8 +148,7 @@ def votes(dataset: Dataset) -> None:
     """The shipped set on the held-out dev photos: by score alone, by the vote, by the vote of the others only."""
     split, captioner = dataset.split("dev"), Captioner.load(shipped_set())
     held = range(TUNED, TUNED + HELD_OUT)
-    own = references_of(split)
-    references = [[" ".join(t) for t in own[i]] for i in held]
+    references = reference_texts(split)[TUNED : TUNED + HELD_OUT]
     points = captioner.encoder.encode_images([split.path(i) for i in held])  # from the files, as `scnlm caption`
     captions: dict[str, list[str]] = {"none": [], "all": [], "others": []}
     for point in tqdm(points, desc="captions", unit="image", disable=None):
@@ -178,37 +173,32 @@ def _first(candidates: list[Candidate], count: int) -> list[Candidate]:
 def _write(
     name: str, about: str, split: str, rows: list[dict], weights: dict | None = None, which: str = "parts"
 ) -> None:
-    metrics = [key for key in rows[0] if key != "seed"]
-    figures = {}
-    for key in metrics:
-        values = [row[key] for row in rows if row[key] is not None]
-        sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        figures[key] = {"mean": float(np.mean(values)), "sd": sd} if values else None
-    which = "test" if split == "test" else which
-    result = {
-        "about": about, "command": f"python -m experiments.captions {which}", "commit": commit(), "split": split,
+    figures = over_seeds(rows)
+    results.write(f"captions-{name}", {
+        "about": about, **origin(f"captions {'test' if split == 'test' else which}"), "split": split,
         "images": 1000 if split == "test" else HELD_OUT, "weights": weights, "rows": rows, "metrics": figures,
-    }  # fmt: skip
-    write_json(RESULTS / f"captions-{name}.json", result)
-    print(name, {k: round(v["mean"], 1) for k, v in figures.items() if v}, flush=True)
+    })  # fmt: skip
+    print(name, means(figures), flush=True)
+
+
+WORK = {"test": test, "parts": ablations, "vote": votes}
+
+
+def _run(names: list[str], seeds: list[int] | None) -> None:
+    dataset = read_dataset(find_data("flickr8k"))
+    for seed in seeds or ():
+        caption_set(seed, dataset)
+    for name in names if not seeds else ():
+        WORK[name](dataset)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m experiments.captions", description=__doc__.splitlines()[0])
-    work = {"test": test, "parts": ablations, "vote": votes}
-    parser.add_argument("names", nargs="+", choices=work, metavar="NAME", help="test, parts, vote")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="only train and tune these seeds' sets")
-    arguments = parser.parse_args()
-    try:
-        dataset = read_dataset(find_data("flickr8k"))
-        for seed in arguments.seeds or ():
-            caption_set(seed, dataset)
-        for name in arguments.names if not arguments.seeds else ():
-            work[name](dataset)
-    except InputError as error:
-        print(f"experiments.captions: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return results.main("captions", __doc__, _run, {
+        "names": {"nargs": "+", "choices": WORK, "metavar": "NAME", "help": ", ".join(WORK)},
+        "--seeds": {
+            "nargs": "+", "type": int, "metavar": "SEED", "help": "only train and tune these seeds' sets"
+        },
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

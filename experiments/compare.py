@@ -5,17 +5,18 @@ split. Of several seeds the mean counts, and their spread stands beside it. A RE
 (`best`, or its results/best.json) or of `experiments.captions` (`captions-test-pipeline`).
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float64
 
-from experiments import RESULTS, find_data
+from experiments import RESULTS, find_data, results
 from experiments.per_image import PerImage, read_captions_row, read_ranking
-from experiments.ranking import EXPERIMENTS, commit
+from experiments.ranking import EXPERIMENTS
+from experiments.results import origin, path_of, sd
 from vse.data.datasets import read_dataset
+from vse.metrics import bootstrap_sums, percentile_interval
 from vse.system.command_line import table
 from vse.system.errors import InputError
 from vse.system.files import write_json
@@ -32,30 +33,30 @@ def differences(a: PerImage, b: PerImage, draws: int = DRAWS, seed: int = 0) -> 
     """
     if a.pairs_with != b.pairs_with:
         raise InputError(f"{a.name} is of {a.pairs_with}, {b.name} of {b.pairs_with}; expected rows of the same images")
-    n = a.images.shape[1]
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
-    (whole_a, drawn_a), (whole_b, drawn_b) = ((_figures(row, np.ones((1, n))), _figures(row, drawn)) for row in (a, b))
-    found = {}
-    for figure in (figure for figure in whole_a if figure in whole_b):
-        own = whole_a[figure][:, 0], whole_b[figure][:, 0]
-        shifts = drawn_a[figure].mean(0) - drawn_b[figure].mean(0)
-        low, high = np.percentile(shifts, [2.5, 97.5]).tolist()
-        difference = float(own[0].mean() - own[1].mean())
-        sds = [float(values.std(ddof=1)) if len(values) > 1 else None for values in own]
-        error = None
+    wholes = [_figures(row, row.images.sum(1, keepdims=True)) for row in (a, b)]
+    drawn = [_figures(row, bootstrap_sums(row.images, draws, seed)) for row in (a, b)]
+    result = {}
+    for figure in (figure for figure in wholes[0] if figure in wholes[1]):
+        of_seeds = [whole[figure][:, 0] for whole in wholes]
+        means, sds = [float(values.mean()) for values in of_seeds], [sd(values) for values in of_seeds]
+        shifts = drawn[0][figure].mean(0) - drawn[1][figure].mean(0)
+        low, high = percentile_interval(shifts)
+        difference, error = means[0] - means[1], None
         if None not in sds:
-            error = float(np.sqrt(sum(sd**2 / len(values) for sd, values in zip(sds, own, strict=True))))
-        found[figure] = {
-            "a": float(own[0].mean()), "b": float(own[1].mean()), "difference": difference, "interval": [low, high],
-            "below_zero": float(np.mean(shifts < 0)), "seeds": [len(values) for values in own], "seeds_sd": sds,
+            error = float(np.sqrt(sum(spread**2 / len(values) for spread, values in zip(sds, of_seeds, strict=True))))
+        result[figure] = {
+            "a": means[0], "b": means[1], "difference": difference, "interval": [low, high],
+            "below_zero": float(np.mean(shifts < 0)), "seeds": [len(values) for values in of_seeds], "seeds_sd": sds,
             "seeds_error": error, "real": bool((low > 0 or high < 0) and abs(difference) >= ENOUGH * (error or 0.0)),
         }  # fmt: skip
-    return found
+    return result
 
 
-def _figures(row: PerImage, drawn: Float64[np.ndarray, "draws n"]) -> dict[str, Float[np.ndarray, "seeds draws"]]:
-    """Every figure of every seed; `drawn` says how often each image was drawn."""
-    of_seeds = [row.figures(drawn @ images) for images in row.images]
+def _figures(
+    row: PerImage, sums: Float64[np.ndarray, "seeds draws k"]
+) -> dict[str, Float[np.ndarray, "seeds draws"]]:
+    """Every figure of every seed and draw."""
+    of_seeds = [row.figures(own) for own in sums]
     return {figure: np.stack([own[figure] for own in of_seeds]) for figure in of_seeds[0]}
 
 
@@ -71,7 +72,7 @@ def compare(name_a: str, name_b: str, split: str | None = None, draws: int = DRA
     else:
         raise InputError(f"{name_a} and {name_b}: one ranks, one captions; expected two rows of the same kind")
     return {
-        "a": name_a, "b": name_b, "command": f"python -m experiments.compare {name_a} {name_b}", "commit": commit(),
+        "a": name_a, "b": name_b, **origin(f"compare {name_a} {name_b}"),
         "images": rows[0].pairs_with, "draws": draws, "figures": differences(*rows, draws=draws),
     }  # fmt: skip
 
@@ -79,7 +80,7 @@ def compare(name_a: str, name_b: str, split: str | None = None, draws: int = DRA
 def row_name(result: str) -> str:
     """The name of a row that is given by name or as its results file. Raises InputError for neither."""
     name = Path(result).name.removesuffix(".json")
-    if not (RESULTS / f"{name}.json").exists():
+    if not path_of(name).exists():
         stems = sorted(path.stem for path in RESULTS.glob("*.json"))
         there = ", ".join(stem for stem in stems if stem in EXPERIMENTS or stem.startswith("captions-"))
         raise InputError(f"{result}: no such result in {RESULTS}; expected one of {there}")
@@ -99,26 +100,24 @@ def shown(result: dict) -> str:
     return table(rows)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m experiments.compare", description=__doc__.splitlines()[0])
-    parser.add_argument("a", metavar="RESULT_A", help="a row's name or its results/NAME.json")
-    parser.add_argument("b", metavar="RESULT_B")
-    parser.add_argument("--split", choices=("dev", "test"), help="of ranking rows; test where both have it")
-    parser.add_argument("--draws", type=int, default=DRAWS)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write it there too")
-    arguments = parser.parse_args()
-    try:
-        if arguments.draws < 1:
-            raise InputError(f"--draws {arguments.draws}: expected 1 or more")
-        result = compare(row_name(arguments.a), row_name(arguments.b), arguments.split, arguments.draws)
-        if arguments.json:
-            write_json(arguments.json, result)
-    except InputError as error:
-        print(f"experiments.compare: {error}", file=sys.stderr)
-        return 1
+def _run(a: str, b: str, split: str | None, draws: int, json: Path | None) -> None:
+    if draws < 1:
+        raise InputError(f"--draws {draws}: expected 1 or more")
+    result = compare(row_name(a), row_name(b), split, draws)
+    if json:
+        write_json(json, result)
     print(f"{result['images']}, {result['draws']} draws")
     print(shown(result))
-    return 0
+
+
+def main() -> int:
+    return results.main("compare", __doc__, _run, {
+        "a": {"metavar": "RESULT_A", "help": "a row's name or its results/NAME.json"},
+        "b": {"metavar": "RESULT_B"},
+        "--split": {"choices": ("dev", "test"), "help": "of ranking rows; test where both have it"},
+        "--draws": {"type": int, "default": DRAWS},
+        "--json": {"type": Path, "metavar": "FILE", "help": "write it there too"},
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,13 +2,12 @@
 results/photos.jpg, six photos with the five sentences of the shipped caption set.
 """
 
-import argparse
 import sys
 
 import matplotlib
 from PIL import Image
 
-from experiments import RESULTS, free_photos
+from experiments import RESULTS, free_photos, results
 from scnlm.captions.captioner import Captioner, shipped_set
 from vse.data.photos import read_photo
 from vse.scenes.scenes import render, sample_scenes
@@ -46,13 +45,15 @@ def photos(captioner: Captioner) -> "matplotlib.figure.Figure":
     return figure
 
 
-def main() -> int:
-    argparse.ArgumentParser(prog="python -m experiments.figures", description=__doc__.splitlines()[0]).parse_args()
+def _run() -> None:
     RESULTS.mkdir(exist_ok=True)
     figure = photos(Captioner.load(shipped_set()))
     figure.savefig(RESULTS / "photos.jpg", dpi=90, bbox_inches="tight", pil_kwargs={"quality": 88})
     scenes().save(RESULTS / "scenes.jpg", quality=88)
-    return 0
+
+
+def main() -> int:
+    return results.main("figures", __doc__, _run)
 
 
 if __name__ == "__main__":

@@ -5,25 +5,23 @@
 those of CLIPScore's authors (Hessel et al. 2021, appendix A). Nothing is trained or tuned by these judgements.
 """
 
-import argparse
 import dataclasses
 import sys
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
-from experiments import RESULTS, find_data
-from experiments.caption_metrics import score_captions
+from experiments import find_data, results
+from experiments.caption_metrics import per_image_captions
 from experiments.judgements import Judged
-from experiments.ranking import EXPERIMENTS, commit
+from experiments.perplexity import estimated
+from experiments.ranking import EXPERIMENTS
+from experiments.results import means, origin, over_seeds
 from experiments.trained import Scorer, scorers
 from scnlm.rerank.concepts import Concepts, SentenceBank
 from scnlm.rerank.score import Weights, repeats, weighted
-from scnlm.rerank.trigram import Trigram, estimate
+from scnlm.rerank.trigram import Trigram
 from vse.data.datasets import Dataset, read_dataset
 from vse.data.vocabulary import tokenize
-from vse.runs.checkpoint import write_json
 from vse.system.errors import InputError
 
 METRICS = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor": "METEOR", "cider": "CIDEr"}
@@ -41,7 +39,7 @@ SCORES = {
 }
 # The harmonic mean of the cosines to the photo and to the nearest reference, as RefCLIPScore.
 REFERENCED = {"ensemble-references": "cosine of the ensemble, with references"}
-KEYS = ("expert", "crowd", "crowd_others")
+NAMES = (*COSINES, *REFERENCED, "scores", "metrics")
 Scores = dict[str, np.ndarray]  # of each pair of both lists
 
 
@@ -84,7 +82,7 @@ def metrics(judged: Judged) -> dict[str, Scores]:
     found: dict[str, Scores] = {metric: {} for metric in METRICS}
     for name in judged.lists:
         references = [[judged.texts[c] for c in own] for own in judged.references(name)]
-        images = score_captions(references, [judged.texts[c] for c in judged.pairs(name)[1].tolist()])[1]
+        images = per_image_captions(references, [judged.texts[c] for c in judged.pairs(name)[1].tolist()])
         for metric in METRICS:
             found[metric][name] = images[metric]
     return {metric: own for metric, own in found.items() if own["expert"] is not None}
@@ -93,19 +91,13 @@ def metrics(judged: Judged) -> dict[str, Scores]:
 def _write(
     judged: Judged, name: str, asked: str, about: str, rows: list[dict], weights: Weights | None = None
 ) -> None:
-    tau = {}
-    for key in KEYS:
-        values = [row[key] for row in rows]
-        sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        tau[key] = {"mean": float(np.mean(values)), "sd": sd}
-    result = {
-        "name": name, "about": about, "command": f"python -m experiments.human_judgements {asked}", "commit": commit(),
+    tau = over_seeds(rows)
+    results.write(f"human-{name}", {
+        "name": name, "about": about, **origin(f"human_judgements {asked}"),
         "judgements": judged.counts(), "judged_photos_in": judged.photos_in,
         "weights": dataclasses.asdict(weights) if weights else None, "rows": rows, "tau": tau,
-    }  # fmt: skip
-    RESULTS.mkdir(exist_ok=True)
-    write_json(RESULTS / f"human-{name}.json", result)
-    print(name, {key: round(value["mean"], 1) for key, value in tau.items()}, flush=True)
+    })  # fmt: skip
+    print(name, means(tau), flush=True)
 
 
 def run(asked: str, dataset: Dataset, judged: Judged) -> None:
@@ -125,10 +117,7 @@ def run(asked: str, dataset: Dataset, judged: Judged) -> None:
 def _score_rows(dataset: Dataset, judged: Judged) -> None:
     """The rows of SCORES, and the mean score of the seeds' bags of concepts."""
     training = dataset.split("train").captions
-    with tempfile.TemporaryDirectory() as folder:
-        arpa = Path(folder) / "trigram.arpa"
-        estimate([tokens for tokens in map(tokenize, training) if tokens], 3, [0, 1, 1]).write_arpa(arpa)
-        trigram = Trigram(arpa)
+    trigram = estimated([tokens for tokens in map(tokenize, training) if tokens], [0, 1, 1])
     rows: dict[str, list[dict]] = {name: [] for name in SCORES}
     summed: Scores = {key: np.zeros(len(own.photos)) for key, own in judged.lists.items()}
     for model in scorers("best"):
@@ -144,22 +133,20 @@ def _score_rows(dataset: Dataset, judged: Judged) -> None:
     _write(judged, "concepts-ensemble", "scores", f"{about}, ensemble", [judged.agreement(summed)], weights)
 
 
+def _run(names: list[str]) -> None:
+    if unknown := set(names) - set(NAMES):
+        raise InputError(f"{sorted(unknown)[0]}: no such row; expected some of {', '.join(NAMES)}")
+    dataset = read_dataset(find_data("flickr8k"))
+    judged = Judged(dataset, find_data("flickr8k") / "Flickr8k_text")
+    for name in names or NAMES:
+        run(name, dataset, judged)
+
+
 def main() -> int:
-    names = (*COSINES, *REFERENCED, "scores", "metrics")
-    parser = argparse.ArgumentParser(prog="python -m experiments.human_judgements", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(names)}; all without any")
-    asked = parser.parse_args().names or names
-    try:
-        if unknown := set(asked) - set(names):
-            raise InputError(f"{sorted(unknown)[0]}: no such row; expected some of {', '.join(names)}")
-        dataset = read_dataset(find_data("flickr8k"))
-        judged = Judged(dataset, find_data("flickr8k") / "Flickr8k_text")
-        for name in asked:
-            run(name, dataset, judged)
-    except InputError as error:
-        print(f"experiments.human_judgements: {error}", file=sys.stderr)
-        return 1
-    return 0
+    about = f"some of {', '.join(NAMES)}; all without any"
+    return results.main(
+        "human_judgements", __doc__, _run, {"names": {"nargs": "*", "metavar": "NAME", "help": about}}
+    )
 
 
 if __name__ == "__main__":

@@ -14,16 +14,16 @@ from jaxtyping import Float, Float64, Int
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
 from experiments import RESULTS, find_data
-from experiments.caption_metrics import has_java, score_captions, tokenize
+from experiments.caption_metrics import has_java, per_image_captions, tokenize_all
 from experiments.ranking import EXPERIMENTS
+from experiments.results import path_of
 from experiments.trained import scorers
-from vse.data import vocabulary
+from scnlm.captions.assemble import references_of
 from vse.data.datasets import Dataset, read_dataset
-from vse.metrics import Cosines, block_ranks
+from vse.metrics import KS, Cosines, block_ranks, hits, recalls
 from vse.system.errors import InputError
 from vse.system.files import read_json, write_atomically, write_json
 
-KS = (1, 5, 10)
 Sums = Float64[np.ndarray, "draws k"]
 _MEANS = ("meteor", "rouge_l", "cider")  # a caption row's figures that are means over images here
 
@@ -49,20 +49,8 @@ def ranking_row(
     image_of_caption: Int[np.ndarray, " m"],
 ) -> PerImage:
     """The row of 1-based ranks; images without captions have no i2t rank."""
-    owner = np.unique(image_of_caption, return_inverse=True)[1]
-    n, captions = i2t.shape[1], np.bincount(owner)
-    rows = []
-    for of_images, of_captions in zip(i2t, t2i, strict=True):
-        found = [np.bincount(owner, of_captions <= k, minlength=n) for k in KS]
-        rows.append(np.stack([*(of_images <= k for k in KS), np.ones(n), *found, captions], 1).astype(np.float64))
+    rows = [hits(*ranks, image_of_caption) for ranks in zip(i2t, t2i, strict=True)]
     return PerImage(name, pairs_with, np.stack(rows), recalls)
-
-
-def recalls(sums: Sums) -> dict[str, Float[np.ndarray, " draws"]]:
-    """R@K both ways in percent, and rsum: hits over queries."""
-    ways = {"i2t": sums[:, :4], "t2i": sums[:, 4:]}
-    found = {f"{way} R@{k}": 100 * own[:, i] / own[:, 3] for way, own in ways.items() for i, k in enumerate(KS)}
-    return found | {"rsum": np.sum(list(found.values()), axis=0)}
 
 
 def read_ranking(name: str, split: str) -> PerImage:
@@ -70,7 +58,7 @@ def read_ranking(name: str, split: str) -> PerImage:
 
     Raises InputError where ranks do not give the figures of results/NAME.json.
     """
-    kept, rows = RESULTS / "ranks" / f"{name}.npz", read_json(RESULTS / f"{name}.json")["rows"]
+    kept, rows = RESULTS / "ranks" / f"{name}.npz", read_json(path_of(name))["rows"]
     if not kept.exists() or not agrees(_read(kept), rows):
         made = ranks_of_runs(name)
         if not agrees(made, rows):
@@ -136,6 +124,11 @@ def save_texts(name: str, split: str, images: Sequence[str], rows: Sequence[dict
     write_json(path, {"name": name, "split": split, "images": list(images), "rows": list(rows)})
 
 
+def reference_texts(split: Dataset) -> list[list[str]]:
+    """The captions of each image as people wrote them, in the tokens of a model."""
+    return [[" ".join(tokens) for tokens in captions] for captions in references_of(split)]
+
+
 def read_captions_row(name: str, dataset: Dataset) -> PerImage:
     """The row NAME of `experiments.captions`, from its kept captions."""
     path = RESULTS / "texts" / f"{name}.json"
@@ -146,10 +139,7 @@ def read_captions_row(name: str, dataset: Dataset) -> PerImage:
     number = {image: i for i, image in enumerate(split.images)}
     if unknown := [image for image in kept["images"] if image not in number]:
         raise InputError(f"{path}: {unknown[0]} is no {kept['split']} photo of {dataset.name}; make the row again")
-    of_image: list[list[str]] = [[] for _ in split.images]
-    for text, image in zip(split.captions, split.image_of_caption.tolist(), strict=True):
-        if tokens := vocabulary.tokenize(text):
-            of_image[image].append(" ".join(tokens))
+    of_image = reference_texts(split)
     references = [of_image[number[image]] for image in kept["images"]]
     pairs_with = f"{len(references)} {kept['split']} images of {dataset.name} from {kept['images'][0]}"
     return captions_row(name, pairs_with, references, [row["captions"] for row in kept["rows"]])
@@ -161,7 +151,7 @@ def captions_row(
     """The row of one caption an image and seed; METEOR only where Java is found."""
     rows = []
     for own in captions:
-        means = score_captions(references, own)[1]
+        means = per_image_captions(references, own)
         columns = [means[key] if means[key] is not None else np.full(len(own), np.nan) for key in _MEANS]
         rows.append(np.column_stack([_bleu_parts(references, own), *columns, np.ones(len(own))]))
     return PerImage(name, pairs_with, np.stack(rows), caption_figures)
@@ -178,11 +168,10 @@ def caption_figures(sums: Sums) -> dict[str, Float[np.ndarray, " draws"]]:
 
 def _bleu_parts(references: Sequence[Sequence[str]], captions: Sequence[str]) -> Float64[np.ndarray, "n 10"]:
     """Of each caption: n-grams that are right (1 to 4), n-grams, its length and that of the nearest reference."""
-    words = iter(tokenize([*captions, *(text for own in references for text in own)], has_java()))
-    given = [next(words) for _ in captions]
+    expected, given = tokenize_all(references, captions, has_java())
     scorer = BleuScorer(n=4)
-    for caption, own in zip(given, references, strict=True):
-        scorer += (caption, [next(words) for _ in own])
+    for i, (caption,) in given.items():
+        scorer += (caption, expected[i])
     rows = []
     for own in scorer.ctest:
         closest = min((abs(length - own["testlen"]), length) for length in own["reflen"])[1]

@@ -6,9 +6,9 @@ The SC-NLM is told the caption's tags, later ones too: its log P(sentence | stru
 sentence. Added to it is log P(structure) under a trigram of the training captions' tags; the sum is to be compared.
 """
 
-import argparse
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 import vse
-from experiments import RESULTS, find_data
-from experiments.ranking import changed, commit
+from experiments import RUNS, find_data, results
+from experiments.results import changed, commit, origin, path_of
 from scnlm import language_model
 from scnlm.data import TaggedText
 from scnlm.language_model import LanguageModel
@@ -28,7 +28,7 @@ from scnlm.train import LMTrainConfig, embed, nats_per_word, train
 from vse.data.datasets import Dataset, read_dataset, without_evaluated
 from vse.data.vocabulary import Vocabulary, tokenize
 from vse.system.errors import InputError
-from vse.system.files import read_json, write_json
+from vse.system.files import read_json
 
 ENCODER = "models/flickr8k/vse"
 EXTRA = "flickr30k/dataset_flickr30k.json"
@@ -73,41 +73,50 @@ def run(name: str) -> dict:
         figures = _trigram(dataset, extra)
     else:
         config = changed(LMTrainConfig(), row.changes)
-        cache, out = tag_cache(find_data("flickr8k")), Path("runs") / f"perplexity-{name}"
+        cache, out = tag_cache(find_data("flickr8k")), RUNS / f"perplexity-{name}"
         encoder = vse.load(ENCODER)
         train(config, dataset, encoder, out, tag_cache=cache, extra_text=extra, resume=True)
         figures = _model(language_model.load(out), dataset, encoder, cache)
         if config.lm.model == "scnlm":
             figures = _with_structures(figures, config, dataset, extra)
-    result = {
+    return results.write(f"perplexity-{name}", {
         "name": name, "about": row.about, "extra": row.extra, "changes": row.changes,
-        "command": f"python -m experiments.perplexity {name}", "commit": commit(), **figures,
-    }  # fmt: skip
-    write_json(_path(name), result)
-    return result
+        **origin(f"perplexity {name}"), **figures,
+    })  # fmt: skip
 
 
 def add_structures(name: str) -> dict:
     """The result of a row that is there, log P(structure) measured anew and written; needs no run."""
-    if not _path(name).is_file():
-        raise InputError(f"{_path(name)}: not there; measure the row first: python -m experiments.perplexity {name}")
-    result, config = read_json(_path(name)), changed(LMTrainConfig(), ROWS[name].changes)
+    path = path_of(f"perplexity-{name}")
+    if not path.is_file():
+        raise InputError(f"{path}: not there; measure the row first: python -m experiments.perplexity {name}")
+    result, config = read_json(path), changed(LMTrainConfig(), ROWS[name].changes)
     if not name.startswith("trigram") and config.lm.model == "scnlm":
         figures = _with_structures({split: result[split] for split in SPLITS}, config, *_texts(name))
         result |= figures | {"structures_commit": commit()}
-        write_json(_path(name), result)
+        results.write(path.stem, result)
     return result
 
 
 def _texts(name: str) -> tuple[Dataset, Dataset | None]:
     """The data set and the extra text of a row."""
     dataset = read_dataset(find_data("flickr8k"))
-    extra = without_evaluated(read_dataset(find_data(EXTRA)), dataset)[0] if ROWS[name].extra else None
-    return dataset, extra
+    return dataset, extra_text(dataset) if ROWS[name].extra else None
 
 
-def _path(name: str) -> Path:
-    return RESULTS / f"perplexity-{name}.json"
+def extra_text(dataset: Dataset) -> Dataset:
+    """Flickr30K without what `dataset` is evaluated on."""
+    return without_evaluated(read_dataset(find_data(EXTRA)), dataset)[0]
+
+
+def estimated(
+    sentences: Iterable[Sequence[str]], prune: Sequence[int], fallback: Sequence[float] | None = None
+) -> Trigram:
+    """The Kneser-Ney trigram of lists of tokens."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "trigram.arpa"
+        estimate(sentences, 3, prune, fallback).write_arpa(path)
+        return Trigram(path)
 
 
 def _trigram(dataset: Dataset, extra: Dataset | None) -> dict:
@@ -119,14 +128,10 @@ def _trigram(dataset: Dataset, extra: Dataset | None) -> dict:
         sentences = [tokenize(caption) for caption in captions]
         return [[w if w in vocabulary else "UNK" for w in words] for words in sentences if words]
 
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "trigram.arpa"
-        estimate(known(train_captions + (extra.captions if extra else ())), 3, [0]).write_arpa(path)
-        model = Trigram(path)
-        return {
-            split: {"nats": float(np.log(model.perplexity(known(dataset.split(split).captions))))}
-            for split in SPLITS
-        }
+    model = estimated(known(train_captions + (extra.captions if extra else ())), [0])
+    return {
+        split: {"nats": float(np.log(model.perplexity(known(dataset.split(split).captions))))} for split in SPLITS
+    }
 
 
 def _model(lm: LanguageModel, dataset: Dataset, encoder: vse.model.VSE, cache: Path) -> dict:
@@ -164,27 +169,22 @@ def structure_nats(seen: list[tuple[str, ...]], asked: dict[str, list[tuple[str,
     A handful of tags has no counts of counts from which Kneser-Ney discounts could be estimated for single tags: those
     are KenLM's fixed ones. A tag that was never seen is <unk>.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "tags.arpa"
-        estimate(seen, 3, [0], FALLBACK).write_arpa(path)
-        model = Trigram(path)
-        return {name: float(np.log(model.perplexity(tags))) for name, tags in asked.items()}
+    model = estimated(seen, [0], FALLBACK)
+    return {name: float(np.log(model.perplexity(tags))) for name, tags in asked.items()}
+
+
+def _run(names: list[str], structures: bool) -> None:
+    work = add_structures if structures else run
+    for name in ROWS if "all" in names else names:
+        print(name, {split: dict(v) for split, v in work(name).items() if split in SPLITS}, flush=True)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m experiments.perplexity", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="+", choices=[*ROWS, "all"], metavar="NAME")
     about = "only measure the structures of rows that are there anew; nothing is trained"
-    parser.add_argument("--structures", action="store_true", help=about)
-    arguments = parser.parse_args()
-    work = add_structures if arguments.structures else run
-    try:
-        for name in ROWS if "all" in arguments.names else arguments.names:
-            print(name, {split: dict(v) for split, v in work(name).items() if split in SPLITS}, flush=True)
-    except InputError as error:
-        print(f"experiments.perplexity: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return results.main("perplexity", __doc__, _run, {
+        "names": {"nargs": "+", "choices": [*ROWS, "all"], "metavar": "NAME"},
+        "--structures": {"action": "store_true", "help": about},
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

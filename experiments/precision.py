@@ -5,7 +5,6 @@ units for bfloat16 (simulated by the kernels that are allowed). rsum must nearly
 caption's CNN runs in float32 everywhere; how often they would in bfloat16 is told beside it.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -16,15 +15,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from experiments import RESULTS, find_data
-from experiments.ranking import EXPERIMENTS, FEATURES, commit
+from experiments import find_data, results
+from experiments.ranking import EXPERIMENTS, FEATURES
+from experiments.results import origin
 from scnlm.captions.captioner import ENCODER, Captioner, shipped_set
 from vse.data.datasets import read_dataset
 from vse.evaluate import evaluate
 from vse.features.build import extract_features, open_combined
 from vse.runs import checkpoint
 from vse.system.errors import InputError
-from vse.system.files import json_text, write_json
+from vse.system.files import json_text
 from vse.system.precision import describe_device, resolve_precision
 
 WITHOUT_UNITS = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
@@ -68,7 +68,7 @@ def compare(captioned: int) -> dict:
         kinds.append(json.loads(done.stdout.splitlines()[-1]))
     with_units, without = (kind.pop("captions") for kind in kinds)
     return {
-        "command": "python -m experiments.precision", "commit": commit(), "split": "dev", "photos": captioned,
+        **origin("precision"), "split": "dev", "photos": captioned,
         "kinds": kinds, "captions": agreement(with_units["float32"], without["float32"]),
         "captions_of_bfloat16_features": agreement(with_units["bfloat16"], without["float32"]),
     }  # fmt: skip
@@ -83,23 +83,20 @@ def agreement(first: list[list[str]], second: list[list[str]]) -> dict[str, floa
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m experiments.precision", description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=int, default=CAPTIONED, help="dev photos that are captioned")
-    parser.add_argument("--one", action="store_true", help="only this process' kind, as JSON")
-    arguments = parser.parse_args()
+def _run(photos: int, one: bool) -> None:
     torch.set_num_threads(os.cpu_count() or 1)
-    try:
-        if arguments.one:
-            print(json_text(measure(arguments.photos)))
-            return 0
-        result = compare(arguments.photos)
-    except InputError as error:
-        print(f"experiments.precision: {error}", file=sys.stderr)
-        return 1
-    write_json(RESULTS / "precision.json", result)
-    print((RESULTS / "precision.json").read_text())
-    return 0
+    if one:
+        print(json_text(measure(photos)))
+        return
+    results.write("precision", compare(photos))
+    print(results.path_of("precision").read_text())
+
+
+def main() -> int:
+    return results.main("precision", __doc__, _run, {
+        "--photos": {"type": int, "default": CAPTIONED, "help": "dev photos that are captioned"},
+        "--one": {"action": "store_true", "help": "only this process' kind, as JSON"},
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

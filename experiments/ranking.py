@@ -5,17 +5,14 @@ trained; ablations are judged on dev alone. Features and runs that are already t
 goes on where it stopped. `--seeds 1` only trains that seed: so several can be trained side by side.
 """
 
-import argparse
 import dataclasses
 import json
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from experiments import RESULTS, find_data
+from experiments import RUNS, find_data, results
+from experiments.results import changed, mean_and_sd, origin
 from vse.configs import TrainConfig
 from vse.data.datasets import Dataset, read_dataset
 from vse.evaluate import evaluate
@@ -91,20 +88,6 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 
 
-def changed(config, changes: dict):
-    """A config dataclass with dotted fields replaced; unknown ones raise InputError."""
-    values = dataclasses.asdict(config)
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        node = values
-        for parent in parents:
-            node = node[parent]
-        if last not in node:
-            raise InputError(f"{path}: no such setting")
-        node[last] = value
-    return checkpoint.config_from_dict(type(config), values)
-
-
 def features_of(experiment: Experiment) -> Features:
     """The experiment's features, side by side, extracted first where they are not there yet."""
     dataset, opened = read_dataset(find_data(experiment.photos)), []
@@ -127,15 +110,14 @@ def run(name: str) -> dict:
     experiment = EXPERIMENTS[name]
     dataset = read_dataset(find_data(experiment.data))
     if experiment.members:
-        models, features = _members(experiment.members)
+        models, features = trained(experiment.members)
         rows = [{"models": len(models)} | _evaluated(models, features, experiment, dataset)]
     else:
         rows = _trained_rows(name, experiment, dataset)
     result = {
         "name": name,
         "about": experiment.about,
-        "command": f"python -m experiments.ranking {name}",
-        "commit": commit(),
+        **origin(f"ranking {name}"),
         "data": dataset.name,
         "features": list(experiment.features),
         "members": list(experiment.members),
@@ -144,15 +126,11 @@ def run(name: str) -> dict:
     }
     for split in ("dev", "test"):
         if split in rows[0]:
-            sums = [row[split]["rsum"] for row in rows]
-            result[f"{split}_rsum"] = {"mean": float(np.mean(sums)), "sd": _sd(sums)}
+            result[f"{split}_rsum"] = mean_and_sd([row[split]["rsum"] for row in rows])
             for way in ("i2t", "t2i"):
                 for key in ("r1", "r5", "r10", "med_r"):
-                    values = [row[split][way][key] for row in rows]
-                    result[f"{split}_{way}_{key}"] = {"mean": float(np.mean(values)), "sd": _sd(values)}
-    RESULTS.mkdir(exist_ok=True)
-    checkpoint.write_json(RESULTS / f"{name}.json", result)
-    return result
+                    result[f"{split}_{way}_{key}"] = mean_and_sd([row[split][way][key] for row in rows])
+    return results.write(name, result)
 
 
 def _config(experiment: Experiment) -> TrainConfig:
@@ -165,7 +143,7 @@ def _trained_rows(name: str, experiment: Experiment, dataset: Dataset) -> list[d
     train_seeds(name, experiment, dataset, features, experiment.seeds)
     rows = []
     for seed in experiment.seeds:
-        run_folder = Path("runs") / f"{name}-{seed}"
+        run_folder = RUNS / f"{name}-{seed}"
         epochs = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
         row = {"seed": seed, "training_seconds": round(sum(epoch["seconds"] for epoch in epochs))}
         rows.append(row | _evaluated([checkpoint.load(run_folder)], [features], experiment, dataset))
@@ -177,9 +155,9 @@ def train_seeds(
 ) -> None:
     """Trains these seeds into runs/NAME-SEED, or goes on with what is there."""
     words = find_data(WORD_VECTORS) if experiment.words else None
-    teachers = list(zip(*_members(experiment.teachers), strict=True))
+    teachers = list(zip(*trained(experiment.teachers), strict=True))
     for seed in seeds:
-        run_folder = Path("runs") / f"{name}-{seed}"
+        run_folder = RUNS / f"{name}-{seed}"
         print(f"{run_folder}: {experiment.about}", flush=True)
         train(
             _config(experiment), dataset, features, run_folder,
@@ -187,14 +165,18 @@ def train_seeds(
         )  # fmt: skip
 
 
-def _members(names: tuple[str, ...]) -> tuple[list[VSE], list[Features]]:
-    """The models of all seeds of these experiments, and the features of each."""
+def trained(names: tuple[str, ...]) -> tuple[list[VSE], list[Features]]:
+    """The models of all seeds of these experiments, and the features of each.
+
+    Raises InputError where a run is not there.
+    """
     models, features = [], []
     for name in names:
-        opened = features_of(EXPERIMENTS[name])
-        for seed in EXPERIMENTS[name].seeds:
-            models.append(checkpoint.load(Path("runs") / f"{name}-{seed}"))
-            features.append(opened)
+        runs = [RUNS / f"{name}-{seed}" for seed in EXPERIMENTS[name].seeds]
+        if missing := [run for run in runs if not run.is_dir()]:
+            raise InputError(f"{missing[0]}: not there; train it with: python -m experiments.ranking {name}")
+        features += [features_of(EXPERIMENTS[name])] * len(runs)
+        models += map(checkpoint.load, runs)
     return models, features
 
 
@@ -204,37 +186,23 @@ def _evaluated(models: list[VSE], features: list[Features], experiment: Experime
     return {split: evaluate(models, dataset.split(split), features).as_dict() for split in splits}
 
 
-def _sd(values: list[float]) -> float | None:
-    """The sample standard deviation, None for a single value."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def commit() -> str:
-    """The commit the code is at, with + when files differ from it."""
-    got = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
-    return got.stdout.strip() or "unknown"
+def _run(names: list[str], seeds: list[int] | None) -> None:
+    for name in EXPERIMENTS if "all" in names else names:
+        if seeds:
+            dataset = read_dataset(find_data(EXPERIMENTS[name].data))
+            train_seeds(name, EXPERIMENTS[name], dataset, features_of(EXPERIMENTS[name]), tuple(seeds))
+            continue
+        result = run(name)
+        for split in ("dev", "test"):
+            if f"{split}_rsum" in result:
+                print(f"{name}: {split} rsum {result[f'{split}_rsum']['mean']:.1f}", flush=True)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m experiments.ranking", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="+", choices=[*EXPERIMENTS, "all"], metavar="NAME")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="only train these seeds, no row yet")
-    arguments = parser.parse_args()
-    try:
-        for name in EXPERIMENTS if "all" in arguments.names else arguments.names:
-            if arguments.seeds:
-                dataset = read_dataset(find_data(EXPERIMENTS[name].data))
-                opened = features_of(EXPERIMENTS[name])
-                train_seeds(name, EXPERIMENTS[name], dataset, opened, tuple(arguments.seeds))
-                continue
-            result = run(name)
-            for split in ("dev", "test"):
-                if f"{split}_rsum" in result:
-                    print(f"{name}: {split} rsum {result[f'{split}_rsum']['mean']:.1f}", flush=True)
-    except InputError as error:
-        print(f"experiments.ranking: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return results.main("ranking", __doc__, _run, {
+        "names": {"nargs": "+", "choices": [*EXPERIMENTS, "all"], "metavar": "NAME"},
+        "--seeds": {"nargs": "+", "type": int, "metavar": "SEED", "help": "only train these seeds, no row yet"},
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

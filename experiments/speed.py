@@ -4,7 +4,6 @@ Ratios are taken within one run, the two sides in turn, because machines differ 
 training step is its multiply-adds over the measured rate of a large matrix product of the same precision.
 """
 
-import argparse
 import os
 import resource
 import subprocess
@@ -19,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from experiments import RESULTS, find_data, free_photos
+from experiments import find_data, free_photos, results
 from scnlm.captions.captioner import CaptionConfig, Captioner, shipped_set
 from scnlm.data import TaggedText
 from scnlm.models import make_model
@@ -34,9 +33,9 @@ from vse.losses import make_objective
 from vse.metrics import Cosines, block_ranks
 from vse.model import VSE
 from vse.recipes import RECIPES
-from vse.runs import checkpoint
 from vse.runs.optimizer import make_optimizer
 from vse.system.errors import InputError
+from vse.system.files import read_json
 from vse.system.precision import autocast, describe_device, resolve_precision
 
 STEPS, ROUNDS = 20, 3
@@ -152,7 +151,7 @@ def features(photos: list[Path], scratch: Path) -> dict:
         names = [path.name for path in photos]
         out = scratch / str(attempt)
         extract_features(photos, names, "efficientnet-lite2", out, progress=False)
-        whole = max(whole, checkpoint.read_json(out / "features.json")["images_per_second"])
+        whole = max(whole, read_json(out / "features.json")["images_per_second"])
     told = machine(extractor.info["precision"])
     return {**told, "bare_images_per_s": bare, "images_per_s": whole, "share": whole / bare}
 
@@ -255,28 +254,25 @@ def measure(threads: int, large: bool, only: list[str] | None) -> dict:
     }  # fmt: skip
     if unknown := set(only or ()) - parts.keys():
         raise InputError(f"{sorted(unknown)[0]}: no such part; expected some of {', '.join(parts)}")
-    kept = checkpoint.read_json(RESULTS / "speed.json") if only else {}
+    kept = read_json(results.path_of("speed")) if only else {}
     rates = {f"{precision}_gflops": product_rate(precision) for precision in ("float32", "bfloat16")}
     about = {"command": "python -m experiments.speed --large", "threads": threads, **rates}
     return kept | about | {name: part() for name, part in parts.items() if not only or name in only}
 
 
+def _run(threads: int, large: bool, only: list[str] | None) -> None:
+    torch.set_num_threads(threads)
+    results.write("speed", measure(threads, large, only))
+    print(results.path_of("speed").read_text())
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m experiments.speed", description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="torch threads (default: all cores)")
-    parser.add_argument("--large", action="store_true", help="also rank 25,000 images x 125,000 captions")
-    parser.add_argument("--only", nargs="+", metavar="PART", help="measure these parts anew, keep the others' figures")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    try:
-        result = measure(arguments.threads, arguments.large, arguments.only)
-    except InputError as error:
-        print(f"experiments.speed: {error}", file=sys.stderr)
-        return 1
-    RESULTS.mkdir(exist_ok=True)
-    checkpoint.write_json(RESULTS / "speed.json", result)
-    print((RESULTS / "speed.json").read_text())
-    return 0
+    about = "measure these parts anew, keep the others' figures"
+    return results.main("speed", __doc__, _run, {
+        "--threads": {"type": int, "default": os.cpu_count(), "help": "torch threads (default: all cores)"},
+        "--large": {"action": "store_true", "help": "also rank 25,000 images x 125,000 captions"},
+        "--only": {"nargs": "+", "metavar": "PART", "help": about},
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

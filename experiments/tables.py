@@ -3,7 +3,6 @@
 A table stands in the README between `<!-- table NAME -->` and `<!-- end -->`; nothing else of it is touched.
 """
 
-import argparse
 import json
 import math
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from experiments import RESULTS, paper
 from experiments.regularities.tables import flickr_rows, scene_rows
+from experiments.results import main as run
 
 README = Path(__file__).parent.parent / "README.md"
 _SLOT = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -240,10 +240,7 @@ def rendered(readme: str) -> str:
     return _SLOT.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}{m[3]}", readme)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m experiments.tables", description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="only compare; exit 1 where the README differs")
-    check = parser.parse_args().check
+def _run(check: bool) -> int:
     before = README.read_text(encoding="utf-8")
     after = rendered(before)
     if check:
@@ -252,6 +249,11 @@ def main() -> int:
         return int(before != after)
     README.write_text(after, encoding="utf-8")
     return 0
+
+
+def main() -> int:
+    check = {"action": "store_true", "help": "only compare; exit 1 where the README differs"}
+    return run("tables", __doc__, _run, {"--check": check})
 
 
 if __name__ == "__main__":

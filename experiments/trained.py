@@ -5,18 +5,14 @@ Trains nothing: `python -m experiments.ranking NAME` does. Shapes: n images, m s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from experiments.ranking import EXPERIMENTS, features_of
+from experiments.ranking import EXPERIMENTS, trained
 from vse.features.build import Features
 from vse.model import VSE
-from vse.runs import checkpoint
 from vse.system.errors import InputError
-
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +40,8 @@ def scorers(name: str) -> list[Scorer]:
     """One scorer a seed of the row `name`, or the one of an ensemble. Raises InputError where a run is not there."""
     if name not in EXPERIMENTS:
         raise InputError(f"{name}: no such row; expected one of {', '.join(EXPERIMENTS)}")
-    found = []
-    for member in EXPERIMENTS[name].members or (name,):
-        for seed in EXPERIMENTS[member].seeds:
-            if not (folder := RUNS / f"{member}-{seed}").is_dir():
-                raise InputError(f"{folder}: not there; train it with: python -m experiments.ranking {member}")
-        features = features_of(EXPERIMENTS[member])
-        found += [Scorer([checkpoint.load(RUNS / f"{member}-{seed}")], [features], seed)
-                  for seed in EXPERIMENTS[member].seeds]  # fmt: skip
-    if EXPERIMENTS[name].members:
-        return [Scorer([s.models[0] for s in found], [s.features[0] for s in found])]
-    return found
+    experiment = EXPERIMENTS[name]
+    models, features = trained(experiment.members or (name,))
+    if experiment.members:
+        return [Scorer(models, features)]
+    return [Scorer([m], [f], seed) for m, f, seed in zip(models, features, experiment.seeds, strict=True)]

@@ -1,7 +1,7 @@
 """Ranks, R@K and median rank of a score matrix, both ways (the protocol of section 3.1).
 
 Pure functions. Rows are images, columns are captions, `image_of_caption` says who owns a caption.
-Shapes: n images, m captions, d joint-space dimensions.
+Shapes: n images, m captions, d joint-space dimensions, q images that own a caption, k sums.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 
 from vse.system.errors import InputError
 
@@ -19,6 +19,7 @@ Owner = Int[np.ndarray, " m"]
 # In cosine. The last bits of a float32 product depend on where in the matrix it stands, so scores of equal
 # embeddings differ by about 1e-7: closer than this is a tie, or else a collapsed model would win some.
 TIE = 1e-6
+KS = (1, 5, 10)
 
 
 def i2t_ranks(
@@ -106,13 +107,49 @@ class Recall:
         """R@1, R@5, R@10 and the median of 1-based ranks. Raises InputError for no ranks at all."""
         if not len(ranks):
             raise InputError("no ranks: the split has no image with a caption; see the splits with `vse data DATA`")
-        r1, r5, r10 = (100.0 * float(np.mean(ranks <= k)) for k in (1, 5, 10))
+        r1, r5, r10 = (100.0 * float(np.mean(ranks <= k)) for k in KS)
         return cls(r1, r5, r10, float(np.median(ranks)))
 
 
 def rsum(i2t: Recall, t2i: Recall) -> float:
     """The sum of the six recalls, 0 to 600."""
     return i2t.r1 + i2t.r5 + i2t.r10 + t2i.r1 + t2i.r5 + t2i.r10
+
+
+def hits(
+    i2t: Int[np.ndarray, " q"], t2i: Int[np.ndarray, " m"], image_of_caption: Owner
+) -> Float64[np.ndarray, "q 8"]:
+    """What each image that owns a caption adds to the sums that `recalls` is of.
+
+    Of its 1-based i2t rank whether it is within each of `KS`, and 1; of its captions' t2i ranks how many are, and all.
+    """
+    owner = np.unique(image_of_caption, return_inverse=True)[1]
+    captions = [np.bincount(owner, t2i <= k, minlength=len(i2t)) for k in KS]
+    return np.stack([*(i2t <= k for k in KS), np.ones(len(i2t)), *captions, np.bincount(owner)], 1).astype(np.float64)
+
+
+def recalls(sums: Float64[np.ndarray, "draws 8"]) -> dict[str, Float64[np.ndarray, " draws"]]:
+    """R@K both ways in percent, and rsum, of sums of rows of `hits`."""
+    ways = {"i2t": sums[:, :4], "t2i": sums[:, 4:]}
+    figures = {f"{way} R@{k}": 100 * part[:, i] / part[:, 3] for way, part in ways.items() for i, k in enumerate(KS)}
+    return figures | {"rsum": np.sum(list(figures.values()), axis=0)}
+
+
+def bootstrap_sums(
+    units: Float64[np.ndarray, "*rows n k"], draws: int = 1000, seed: int = 0
+) -> Float64[np.ndarray, "*rows draws k"]:
+    """The sums over n units drawn again with replacement; of the same seed and n the same units in each draw.
+
+    So what two rows of the same units give can be compared in pairs. The float64 sums of counts are exact.
+    """
+    draw, n = np.random.default_rng(seed), units.shape[-2]
+    return np.stack([np.bincount(draw.integers(n, size=n), minlength=n) @ units for _ in range(draws)], axis=-2)
+
+
+def percentile_interval(values: Float64[np.ndarray, " draws"]) -> tuple[float, float]:
+    """The 95 % interval of a figure's bootstrap draws."""
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def bootstrap_rsum(
@@ -123,12 +160,5 @@ def bootstrap_rsum(
     The images are the units: an image brings its i2t rank and the t2i ranks of all its captions along. The
     candidates stay the full split. `i2t` has one rank for each image that owns a caption, in order.
     """
-    ks = np.array([1, 5, 10])
-    owner = np.unique(image_of_caption, return_inverse=True)[1]
-    hits_i = (i2t[:, None] <= ks).sum(1).astype(np.float64)  # (n,) recalls each image adds to
-    hits_t = np.bincount(owner, (t2i[:, None] <= ks).sum(1), minlength=len(i2t))
-    captions = np.bincount(owner, minlength=len(i2t))
-    drawn = np.random.default_rng(seed).integers(len(i2t), size=(draws, len(i2t)))
-    sums = 100.0 * (hits_i[drawn].mean(1) + hits_t[drawn].sum(1) / captions[drawn].sum(1))
-    low, high = np.percentile(sums, [2.5, 97.5])
-    return float(low), float(high)
+    sums = bootstrap_sums(hits(i2t, t2i, image_of_caption), draws, seed)
+    return percentile_interval(recalls(sums)["rsum"])

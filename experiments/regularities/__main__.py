@@ -5,28 +5,25 @@ captions of the top 4 name the added word and still the kept one? It needs `pyth
 `figures`: the PCA figures, after both (see figures.py).
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from experiments import RESULTS, find_data
-from experiments.ranking import EXPERIMENTS, Experiment, commit, features_of, train_seeds
+from experiments import RUNS, find_data, results
+from experiments.ranking import EXPERIMENTS, Experiment, features_of, train_seeds
 from experiments.regularities.figures import figures
 from experiments.regularities.methods import METHODS, embedded, query_of, top_others
-from experiments.regularities.queries import QUERIES, Query, names
+from experiments.regularities.queries import QUERIES, Query, names, words_of_photos
 from experiments.regularities.scenes import scenes
+from experiments.results import mean_and_sd, origin
 from vse.data.datasets import read_dataset
-from vse.data.vocabulary import tokenize
+from vse.metrics import bootstrap_sums, percentile_interval
 from vse.runs import checkpoint
 from vse.search.index import Index
-from vse.system.errors import InputError
 
 SEEDS = (0, 1, 2)
-RESAMPLES = 1000
 
 # The third has `paper`'s recipe and its one CNN, and differs in the sum of words alone.
 FLICKR_RUNS: dict[str, Experiment] = {
@@ -49,10 +46,7 @@ class Asked:
 
 def asked_of(captions: Sequence[str], owner: np.ndarray, photos: int) -> list[Asked]:
     """The list's queries on these photos, by the words of all captions of a photo together."""
-    words: list[set[str]] = [set() for _ in range(photos)]
-    for text, i in zip(captions, owner, strict=True):
-        words[i].update(tokenize(text))
-    asked = []
+    words, asked = words_of_photos(captions, owner, photos), []
     for q in QUERIES:
         kept, removed, added = (np.array([names(w, word) for w in words]) for word in (q.kept, q.removed, q.added))
         asked.append(Asked(q, tuple(np.flatnonzero(kept & removed & ~added).tolist()), kept & added))
@@ -91,7 +85,7 @@ def flickr8k() -> dict:
         features = opened.take(split.images)
         judged = []
         for seed in SEEDS:
-            model = checkpoint.load(Path("runs") / f"{name}-{seed}")
+            model = checkpoint.load(RUNS / f"{name}-{seed}")
             judged.append(judge_flickr(model.encode_images(features), asked, embedded(model, needed)))
             print(name, seed, {m: round(float(np.mean([np.mean(s) for s in v])), 1) for m, v in judged[-1].items()})
         per_query[name] = {m: np.array([[np.mean(s) for s in j[m]] for j in judged]) for m in judged[0]}
@@ -123,30 +117,24 @@ def flickr8k() -> dict:
     return {"photos": len(split.images), "rows": rows, "differences": differences, "queries": listed}
 
 
-def _interval(values: np.ndarray, seed: int = 0) -> dict[str, float]:
+def _interval(values: np.ndarray) -> dict[str, float]:
     """The mean of (seeds, queries), the sd over seeds, and the 95 % bootstrap interval over the queries of the list."""
-    drawn = np.random.default_rng(seed).integers(0, values.shape[1], (RESAMPLES, values.shape[1]))
-    low, high = np.percentile(values.mean(0)[drawn].mean(1), [2.5, 97.5])
-    by_seed = values.mean(1)
-    sd = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
-    return {"mean": float(values.mean()), "sd": sd, "low": float(low), "high": float(high)}
+    low, high = percentile_interval(bootstrap_sums(values.mean(0)[:, None])[:, 0] / values.shape[1])
+    return mean_and_sd(values.mean(1)) | {"low": low, "high": high}
 
 
 WORK: dict[str, Callable[[], dict]] = {"scenes": scenes, "flickr8k": flickr8k, "figures": figures}
 
 
+def _run(names: list[str]) -> None:
+    for name in names:
+        head = {"name": f"regularities-{name}", **origin(f"regularities {name}")}
+        results.write(f"regularities-{name}", head | WORK[name]())
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m experiments.regularities", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="+", choices=WORK, metavar="NAME", help=", ".join(WORK))
-    try:
-        for name in parser.parse_args().names:
-            command = f"python -m experiments.regularities {name}"
-            head = {"name": f"regularities-{name}", "command": command, "commit": commit()}
-            checkpoint.write_json(RESULTS / f"regularities-{name}.json", head | WORK[name]())
-    except InputError as error:
-        print(f"experiments.regularities: {error}", file=sys.stderr)
-        return 1
-    return 0
+    names = {"nargs": "+", "choices": WORK, "metavar": "NAME", "help": ", ".join(WORK)}
+    return results.main("regularities", __doc__, _run, {"names": names})
 
 
 if __name__ == "__main__":

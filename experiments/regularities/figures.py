@@ -5,16 +5,14 @@ captions name. Needs the runs of `python -m experiments.regularities scenes` and
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from experiments import RESULTS, find_data
+from experiments import RESULTS, RUNS, find_data
 from experiments.ranking import EXPERIMENTS, features_of
-from experiments.regularities.queries import names
+from experiments.regularities.queries import names, words_of_photos
 from experiments.regularities.scenes import four_of_each, scene_features
 from vse.data.datasets import read_dataset
-from vse.data.vocabulary import tokenize
 from vse.model import VSE
 from vse.pages.figure import Panel, draw
 from vse.pca import pca
@@ -62,7 +60,7 @@ def _scenes_figure(name: str) -> dict:
     photos = [folder / image for image in chosen]
     panels = []
     for encoder, title in TITLES.items():
-        model = checkpoint.load(Path("runs") / f"regularities-{encoder}-0")
+        model = checkpoint.load(RUNS / f"regularities-{encoder}-0")
         panels.append(_panel(title, model, words, opened, photos=photos))
     return _draw(f"pca-scenes-{name}", panels)
 
@@ -70,18 +68,16 @@ def _scenes_figure(name: str) -> dict:
 def _flickr_figure(name: str) -> dict:
     words, colours, things = FLICKR[name]
     split = read_dataset(find_data("flickr8k")).split("test")
-    said: list[set[str]] = [set() for _ in split.images]
-    for text, i in zip(split.captions, split.image_of_caption, strict=True):
-        said[i].update(tokenize(text))
     groups = {}
-    for image, w in zip(split.images, said, strict=True):
+    of_photos = words_of_photos(split.captions, split.image_of_caption, len(split.images))
+    for image, w in zip(split.images, of_photos, strict=True):
         named = [group for group in colours if names(w, group)]
         if len(named) == 1 and (not things or any(names(w, thing) for thing in things)):
             groups[image] = named[0]
     ordered = sorted(groups, key=lambda image: (list(colours).index(groups[image]), image))  # the legend's order
     panels = []
     for encoder, title in TITLES.items():
-        model = checkpoint.load(Path("runs") / f"{encoder}-0")
+        model = checkpoint.load(RUNS / f"{encoder}-0")
         features = features_of(EXPERIMENTS[encoder]).take(ordered)
         panels.append(_panel(title, model, words, features, groups=[groups[image] for image in ordered]))
     return _draw(f"pca-flickr8k-{name}", panels, colours)

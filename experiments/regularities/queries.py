@@ -4,7 +4,10 @@ Chosen by counting words in the captions of the test photos alone (at least four
 arrive at), before any model was asked; nothing was left out afterwards.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from vse.data.vocabulary import tokenize
 
 
 class Query(NamedTuple):
@@ -79,3 +82,11 @@ def names(words: set[str], word: str) -> bool:
     """True if captions with these words name `word`, or say the same by a plural or another form."""
     forms = (word, *FORMS.get(word, ()))
     return any(form + ending in words for form in forms for ending in ("", "s", "es"))
+
+
+def words_of_photos(captions: Sequence[str], owner: Iterable[int], photos: int) -> list[set[str]]:
+    """The words of all captions of each photo together; `owner`: the photo of each caption."""
+    words: list[set[str]] = [set() for _ in range(photos)]
+    for text, i in zip(captions, owner, strict=True):
+        words[i].update(tokenize(text))
+    return words

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from experiments.ranking import changed
+from experiments import RUNS
 from experiments.regularities.methods import METHODS, TOP, embedded, query_of, top_others
+from experiments.results import changed
 from vse.data.datasets import read_dataset
 from vse.features.build import Features, extract_features
 from vse.recipes import RECIPES
@@ -157,7 +158,7 @@ def scenes() -> dict:
     rows = []
     for name, (about, recipe, settings) in SCENE_RUNS.items():
         for seed in SEEDS:
-            run = Path("runs") / f"regularities-{name}-{seed}"
+            run = RUNS / f"regularities-{name}-{seed}"
             train(changed(RECIPES[recipe](), settings), dataset, features, run, seed=seed, resume=True)
             model = checkpoint.load(run)
             for gallery, (opened, order, truth) in galleries.items():

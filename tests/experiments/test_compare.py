@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import RESULTS, compare, per_image, trained
+from experiments import RESULTS, compare, per_image, ranking, trained
+from experiments import results as results_module
 from experiments.caption_metrics import evaluate_captions
 from experiments.compare import differences
 from experiments.per_image import captions_row, ranking_row
@@ -121,7 +122,7 @@ def results(tmp_path, monkeypatch):
     """A results folder with one ranking row of `linear` and its ranks."""
     _, i2t, t2i = row("linear", 0, seeds=1)
     half = {way: {f"r{k}": 100 * np.mean(r <= k) for k in per_image.KS} for way, r in (("i2t", i2t), ("t2i", t2i))}
-    for module in (compare, per_image):
+    for module in (compare, per_image, results_module):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     (tmp_path / "linear.json").write_text(json.dumps({"rows": [{"dev": half}]}))
     (tmp_path / "ranks").mkdir()
@@ -234,7 +235,7 @@ def test_an_ensemble_scores_as_the_mean_of_its_models():
 
 
 def test_rows_without_a_run_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(trained, "RUNS", tmp_path)
+    monkeypatch.setattr(ranking, "RUNS", tmp_path)
     with pytest.raises(InputError, match="best-0: not there.*experiments.ranking best"):
         trained.scorers("ensemble")
     with pytest.raises(InputError, match="nothing: no such row; expected one of paper"):

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 import pytest
 
-from experiments import RESULTS, captions, free_photos, paper, per_image, perplexity, ranking, tables
+from experiments import RESULTS, captions, free_photos, paper, per_image, perplexity, ranking, results, tables
 from experiments.caption_metrics import METRICS
 from scnlm.captions.captioner import CaptionConfig, Captioner
 from scnlm.rerank.cider import Cider
@@ -61,9 +61,10 @@ def test_every_experiment_names_settings_features_and_members_that_exist(name):
     assert not experiment.test or len(experiment.seeds) >= 3
 
 
-def test_an_unknown_setting_is_refused():
-    with pytest.raises(InputError, match="loss.margins"):
-        ranking.changed(RECIPES["paper"](), {"loss.margins": 0.1})
+@pytest.mark.parametrize("setting", ["loss.margins", "los.margin"])
+def test_an_unknown_setting_is_refused(setting):
+    with pytest.raises(InputError, match=setting):
+        ranking.changed(RECIPES["paper"](), {setting: 0.1})
 
 
 def test_every_result_is_of_an_experiment_and_has_its_settings():
@@ -148,7 +149,7 @@ def test_a_structure_costs_what_its_trigram_says():
 
 def test_structures_are_added_to_rows_that_are_there(world, tmp_path, monkeypatch):
     old = {"name": "scnlm-k2", "about": "x", "dev": {"nats": 1.0, "sampled_nats": 9.0}, "test": {"nats": 2.0}}
-    monkeypatch.setattr(perplexity, "RESULTS", tmp_path)
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
     monkeypatch.setattr(perplexity, "_texts", lambda name: (read_dataset(world.csv), None))
     monkeypatch.setattr(perplexity, "find_data", lambda name: tmp_path)
     monkeypatch.setattr(perplexity, "commit", lambda: "abc")
@@ -218,13 +219,15 @@ def small(world, parts, tmp_path, monkeypatch):
         return dict.fromkeys(METRICS, 100 * float(np.mean(known))) | {"meteor": None}
 
     for name, value in {
-        "RUNS": tmp_path / "runs", "RESULTS": tmp_path / "results", "ENCODER": str(parts.encoder),
-        "TUNED": 3, "HELD_OUT": 2, "evaluate_captions": metrics, "commit": lambda: "abc",
+        "RUNS": tmp_path / "runs", "ENCODER": str(parts.encoder),
+        "TUNED": 3, "HELD_OUT": 2, "evaluate_captions": metrics,
         "features_of": lambda _: open_combined([parts.features], Captioner.load(parts.set).encoder.feature_info),
         "CaptionConfig": lambda **changes: CaptionConfig(**{"candidates": 60} | changes),
     }.items():  # fmt: skip
         monkeypatch.setattr(captions, name, value)
-    monkeypatch.setattr(per_image, "RESULTS", tmp_path / "results")
+    for module in (results, per_image):
+        monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(results, "commit", lambda: "abc")
     return Small(read_dataset(world.csv), Captioner.load(parts.set), told)
 
 
@@ -305,7 +308,7 @@ def test_a_set_is_made_once_and_one_that_was_not_finished_is_made_again(small, t
     """train and assemble do the work; a set is taken as it is where weights.json says that all of it is there."""
     calls, folder = [], tmp_path / "runs" / "set-7"
     monkeypatch.setattr(captions, "find_data", lambda name: tmp_path / "nowhere")
-    monkeypatch.setattr(captions, "read_dataset", lambda _: small.dataset)
+    monkeypatch.setattr(captions, "extra_text", lambda dataset: dataset)
     monkeypatch.setattr(captions, "train", lambda *args, **_: calls.append(args[3]))
     monkeypatch.setattr(captions, "assemble", lambda *args, **_: calls.append((args[5], folder.exists())))
     (tmp_path / "runs" / "trigram.arpa").touch()  # made before
