@@ -24,10 +24,10 @@ from vse.data.datasets import Dataset
 from vse.data.vocabulary import SPECIALS, Vocabulary, cut_long, tokenize
 from vse.model import VSE
 from vse.runs import checkpoint
-from vse.runs.distributed import find_device
 from vse.runs.log import RunLog
 from vse.runs.optimizer import make_optimizer, set_learning_rate
 from vse.runs.resumed import check_modules, check_optimizer, counters_of, precision_for
+from vse.system.device import find_device
 from vse.system.errors import InputError
 from vse.system.files import locked, write_json
 from vse.system.precision import autocast, describe_device

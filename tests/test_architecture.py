@@ -24,7 +24,8 @@ VSE = {
     "system.files": "",
     "system.terminal": "",
     "system.arguments": "",
-    "system.command_line": "system.arguments data.datasets system.terminal",
+    "system.command_line": "system.arguments system.terminal",
+    "system.device": "",
     # words, pixels, data on disk
     "system.precision": "system.settings",
     "data.vocabulary": "system.terminal",
@@ -33,7 +34,7 @@ VSE = {
     "data.formats": "data.caption_lists data.photo_files",
     "data.listed_photos": "data.caption_lists data.formats data.photo_files",
     "data.report": "data.datasets data.photos data.vocabulary",
-    "data.datasets": "data.caption_lists data.formats data.listed_photos data.photo_files scenes.scenes",
+    "data.datasets": "data.caption_lists data.formats data.listed_photos data.photo_files scenes.scenes system.terminal",
     "data.download": "data.formats data.photo_files",
     "scenes.pen": "",
     "scenes.things": "scenes.pen",
@@ -52,8 +53,8 @@ VSE = {
     "features.store": "data.datasets features.info features.matrix features.side_by_side",
     "features.sources": "features.info features.store features.side_by_side",
     "features.folder": "features.info features.matrix features.store",
-    "features.extractor": "features.networks features.weights runs.distributed features.info data.photos system.precision",
-    "features.build": "runs.distributed features.extractor features.folder features.info features.sources features.store data.photos"
+    "features.extractor": "features.networks features.weights system.device features.info data.photos system.precision",
+    "features.build": "system.device features.extractor features.folder features.info features.sources features.store data.photos"
     " system.precision",
     # the space
     "system.settings": "",
@@ -62,7 +63,7 @@ VSE = {
     "encoders.text": "configs data.vocabulary",
     "metrics": "",
     "losses": "configs",
-    "runs.distributed": "",
+    "runs.distributed": "system.device",
     "batches": "data.datasets features.build data.vocabulary",
     "model": "batches configs features.info encoders.image features.build features.named encoders.text data.vocabulary",
     "system.manifest": "",
@@ -86,9 +87,11 @@ VSE = {
     "pca": "",
     "pages.labels": "",
     "pages.figure": "pages.labels pca data.photos system.terminal",
-    "commands.search": "runs.checkpoint system.command_line runs.distributed features.build pages.retrieval search.queries",
-    "commands.regularities": "system.arguments system.command_line commands.search pca pages.figure regularities pages.arithmetic"
-    " search.queries",
+    "commands.data": "system.command_line system.settings data.datasets data.download data.report features.build scenes.scenes",
+    "commands.space": "system.command_line system.device system.terminal configs recipes data.datasets evaluate features.build"
+    " runs.checkpoint train",
+    "commands.show": "system.arguments system.command_line system.device data.datasets features.build pages.arithmetic pages.figure"
+    " pages.retrieval pca regularities runs.checkpoint search.queries",
     "system.__init__": "",
     "scenes.__init__": "",
     "data.__init__": "",
@@ -99,8 +102,7 @@ VSE = {
     "runs.__init__": "",
     "commands.__init__": "",
     "__init__": "runs.checkpoint model",
-    "__main__": "__init__ runs.checkpoint system.command_line system.settings commands.regularities commands.search configs data.report data.datasets"
-    " runs.distributed data.download evaluate features.build recipes pages.retrieval scenes.scenes search.queries train",
+    "__main__": "__init__ commands.data commands.show commands.space recipes system.command_line",
 }
 SCNLM = {
     # the trigram

@@ -20,7 +20,7 @@ from vse.data.datasets import Dataset, read_dataset
 from vse.data.photo_files import walk_photos
 from vse.data.photos import BadPhoto
 from vse.model import VSE
-from vse.runs.distributed import find_device
+from vse.system.device import find_device
 from vse.system.errors import InputError
 from vse.system.files import json_text
 from vse.system.terminal import printable

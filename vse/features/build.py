@@ -23,7 +23,7 @@ from vse.features.extractor import DEFAULT_ENCODER, CombinedExtractor, FeatureEx
 from vse.features.info import read_info
 from vse.features.sources import combine_features, open_combined
 from vse.features.store import PROGRESS, Features, open_features, without_skipped
-from vse.runs.distributed import find_device
+from vse.system.device import find_device
 from vse.system.errors import InputError
 from vse.system.files import locked, read_json
 from vse.system.precision import PRECISIONS, describe_device, resolve_precision

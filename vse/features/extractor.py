@@ -20,7 +20,7 @@ from vse.data.photos import VIEWS, BadPhoto, cut, read_photo, upright_rgb
 from vse.features.info import VERSION
 from vse.features.networks import load_cnn
 from vse.features.weights import file_digest
-from vse.runs.distributed import find_device
+from vse.system.device import find_device
 from vse.system.errors import InputError
 from vse.system.precision import autocast, resolve_precision
 
