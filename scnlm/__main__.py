@@ -15,7 +15,7 @@ try:
     from scnlm import __version__
     from scnlm.configs import CaptionConfig, LMTrainConfig
     from vse.system.arguments import Between
-    from vse.system.command_line import CNNs, Count, Data, Device, Images, Seed, read_extra_text, run, table
+    from vse.system.command_line import CNNs, Count, Data, Device, Images, Seed, run, table
     from vse.system.errors import InputError
 except KeyboardInterrupt:  # the program is only starting: nobody wants to see where
     print("scnlm: interrupted", file=sys.stderr)
@@ -100,7 +100,7 @@ def train(
     """
     from scnlm.tags import tag_cache
     from scnlm.train import train
-    from vse.data.datasets import read_dataset
+    from vse.data.datasets import read_dataset, read_extra_text
     from vse.runs.checkpoint import load
     from vse.system.device import find_device
 

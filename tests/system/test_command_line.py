@@ -19,6 +19,7 @@ from vse.encoders.image import ImageConfig
 from vse.encoders.text import TextConfig
 from vse.features.build import open_combined
 from vse.model import VSEConfig
+from vse.recipes import RECIPES
 from vse.runs.checkpoint import load
 from vse.train import train
 
@@ -115,6 +116,15 @@ def test_a_recipe_gives_the_defaults_of_the_other_options(world, tmp_path, recip
     assert config["train"]["loss"]["name"] == "infonce" and config["train"]["schedule"] == "cosine"
     assert config["train"]["epochs"] == 2 and config["train"]["warmup_steps"] == 2  # what was asked for
     assert config["train"]["average"] == 0.995
+
+
+def test_a_recipe_that_is_not_there_and_the_defaults_that_help_shows(capsys):
+    refused("train", "data", "--recipe", "bets", says=("--recipe 'bets'", "'paper', 'linear', 'best'"))
+    for recipe in RECIPES:
+        with pytest.raises(SystemExit):
+            main(["train", "--help", "--recipe", recipe])
+        epochs = re.search(r"--epochs INT.*?\(default: (\d+)\)", capsys.readouterr().out, re.S)
+        assert int(epochs[1]) == RECIPES[recipe]().epochs
 
 
 def test_features_side_by_side_are_matched_by_name(world, tmp_path):

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tqdm import tqdm
 
 from vse.search.queries import Hit
-from vse.system.command_line import hit_line, is_first_process, run
-from vse.system.terminal import Screen, printable
+from vse.system.command_line import hit_line, run
+from vse.system.terminal import Screen, is_first_process, printable
 
 ROOT = Path(__file__).resolve().parents[2]
 EVIL = "a\x1b]0;title\x07b\x1b[2Jc\x9bd\u202ee\u2066f\x7fg\rh\x00"

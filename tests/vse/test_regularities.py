@@ -244,7 +244,7 @@ def test_mistakes_on_the_command_line_are_one_line(world, colour_run, colour_cnn
     empty = tmp_path / "empty"
     empty.mkdir()
     refused(*start, empty, "--plus", "red", says=("empty", "no photo in it"))
-    refused(*start, world.photos, "--plus", "red", "-k", 0, says=("--k 0", "1 or more"))
+    refused(*start, world.photos, "--plus", "red", "-k", 0, says=("-k 0", "1 or more"))
     refused(*start, world.photos, "--plus", "red", "--rerank", 2, says=("rerank = 2", "k = 4"))
 
 

@@ -21,6 +21,7 @@ from vse.data.formats import TOKEN_FILE, read_flickr8k, read_list, read_photo_fo
 from vse.data.listed_photos import find_photos, keep_inside, notes_on_lists
 from vse.data.photo_files import is_hidden
 from vse.system.errors import InputError
+from vse.system.terminal import is_first_process
 
 # A run of letters of a script that puts no spaces between words: Thai to Tibetan, Burmese, Khmer, kana, Han.
 UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{5}")
@@ -234,3 +235,13 @@ def without_evaluated(text: Dataset, dataset: Dataset) -> tuple[Dataset, int]:
     """`text` without the dev and test photos of `dataset`, by photo id, and how many images those were."""
     evaluated = zip(dataset.images, dataset.split_of_image, strict=True)
     return without_photos(text, {photo_id(name) for name, split in evaluated if split in ("dev", "test")})
+
+
+def read_extra_text(data: str | None, dataset: Dataset) -> Dataset | None:
+    """The captions of `data` without the photos that `dataset` evaluates on, None for None; says how many that were."""
+    if data is None:
+        return None
+    text, left_out = without_evaluated(read_dataset(data), dataset)
+    if is_first_process():
+        print(f"extra text: {len(text.captions)} captions; left out {left_out} images, evaluated in {dataset.name}")
+    return text

@@ -1,78 +1,61 @@
 """What every command line of this project does alike: parse, call, say a mistake in one line, and the exit status."""
 
-import contextlib
 import difflib
 import errno
 import functools
-import inspect
-import io
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
+from tyro import _arguments, _errors  # what tyro could not parse; private, so that the version is pinned
 from tyro.conf import Positional, arg
 
-from vse.system.arguments import Count, Seed, check_numbers, in_order, options_of
+from vse.system.arguments import Count, Seed, in_order, options_of
 from vse.system.errors import InputError
 from vse.system.files import json_text
 from vse.system.terminal import caught_signals, printable, safe_streams
 
-__all__ = [
-    "CNNs",
-    "Count",
-    "Data",
-    "Device",
-    "Images",
-    "Run",
-    "Seed",
-    "hit_line",
-    "is_first_process",
-    "parse",
-    "printable",
-    "read_extra_text",
-    "run",
-    "table",
-]
+__all__ = ["CNNs", "Count", "Data", "Device", "FeatureFolders", "Images", "Run", "Seed", "hit_line", "run", "table"]
 
 Data = Annotated[
     Positional[str],
     arg(metavar="DATA", help="Flickr8K folder, Karpathy or COCO JSON, CSV, NAME#N captions, photos, or scenes"),
 ]
 Images = Annotated[Path | None, arg(help="where DATA's photos are, when not beside it")]
+FeatureFolders = Annotated[list[Path], arg(help="one or more feature folders or .npy files, side by side")]
 Run = Annotated[Positional[Path], arg(metavar="RUN", help="run folder that `vse train` made")]
 Device = Annotated[str, arg(help="auto (a GPU where there is one), cpu, cuda or cuda:N")]
 CNNs = Annotated[
     list[str], arg(metavar="FILE|timm:MODEL", help="weights file or timm model that the run names and that may be used")
 ]
+Command = Callable[..., int | None]
+Recipes = Mapping[str, Callable[[], object]]  # each gives a config
 _NO_MEMORY = re.compile("can't allocate memory|out of memory")  # of the machine, of a GPU
 _ENDED = {2: "interrupted", 15: "terminated"}  # by signal
-_SAID = {  # of tyro and Python in words of the command line
-    r"Error parsing (?:-\w/)?(--\S+): invalid literal for int\(\) with base 10: (.+)": r"\1 \2: expected an integer",
-    r"Error parsing (?:-\w/)?(--\S+): could not convert string to float: (.+)": r"\1 \2: expected a number",
-    r"Unrecognized options: ": "one argument too many: ",
-    r"\. Expected 1 values": "; expected one value",
-}
 _COMPLETION = ("--tyro-print-completion", "--tyro-write-completion")
 
 
-Commands = Mapping[str, Callable[..., int | None]]
-
-
-def run(program: str, commands: Commands | Callable[[], Commands], argv: Sequence[str], version: str) -> int:
+def run(
+    program: str,
+    commands: Mapping[str, Command],
+    argv: Sequence[str],
+    version: str,
+    recipes: Mapping[str, Recipes] = {},  # noqa: B006  nothing changes it
+) -> int:
     """The exit status of a call: the command's own, 1 for a user's mistake (said in one line), 130 if interrupted.
 
-    143 if terminated, 141 if nobody reads the output any more.
+    143 if terminated, 141 if nobody reads the output any more. `recipes` are those of each command that has a --recipe.
     """
     with safe_streams(), caught_signals() as received:
         try:
             if list(argv) == ["--version"]:
                 print(f"{program} {version}")
                 return 0
-            return parse(program, commands() if callable(commands) else commands, argv)() or 0
+            return call(program, commands, argv, recipes) or 0
         except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
@@ -102,100 +85,64 @@ def _mistake(error: BaseException) -> str:
     return f"{where}: {error.strerror or error}; check the path, the permissions and the free space"
 
 
-def parse(program: str, commands: Commands, argv: Sequence[str]) -> Callable[[], int | None]:
-    """The call that the arguments ask for. Raises InputError for arguments that do not fit."""
-    words, said = list(argv), io.StringIO()
-    if words and words[0] in commands:
-        command, name = commands[words[0]], f"{program} {words[0]}"
-        words = _with_help(name, lambda: in_order(words[1:], options_of(command)))
-
-        def call() -> Callable[[], int | None]:
-            return tyro.cli(_bound(command), args=words, prog=name)
-    else:
-        name = program
-        if not words or words[0] not in ("-h", "--help") and not words[0].startswith(_COMPLETION):
-            raise InputError(f"{_no_command(words, commands)}; see {program} --help")
-        complete = words[0].startswith(_COMPLETION)
-        all_of_them = {key: _bound(command) if complete else _named(command) for key, command in commands.items()}
-
-        def call() -> Callable[[], int | None]:
-            return tyro.extras.subcommand_cli_from_dict(all_of_them, args=words, prog=program)
-
-    try:
-        with contextlib.redirect_stderr(said):
-            return call()
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise InputError(f"{_unboxed(said.getvalue(), name, words)}; see {name} --help") from None
+def call(
+    program: str, commands: Mapping[str, Command], argv: Sequence[str], recipes: Mapping[str, Recipes]
+) -> int | None:
+    """What the command returns that the arguments ask for. Raises InputError for arguments that do not fit."""
+    with _errors.on_parse_error(_refuse):
+        if not argv or argv[0] not in commands:
+            if not argv or argv[0] not in ("-h", "--help") and not argv[0].startswith(_COMPLETION):
+                raise InputError(f"{_no_command(argv, commands)}; see {program} --help")
+            return tyro.extras.subcommand_cli_from_dict(dict(commands), args=argv, prog=program)
+        name, command = f"{program} {argv[0]}", commands[argv[0]]
+        try:
+            words = in_order(argv[1:], options_of(command))
+        except InputError as error:
+            raise InputError(f"{error}; see {name} --help") from None
+        if argv[0] in recipes:
+            command = _with_recipe(command, recipes[argv[0]], words, name)
+        return tyro.cli(command, args=words, prog=name)
 
 
-def _with_help(name: str, check: Callable[[], list[str]]) -> list[str]:
-    """What `check` gives; its error names the help."""
-    try:
-        return check()
-    except InputError as error:
-        raise InputError(f"{error}; see {name} --help") from None
+def _with_recipe(command: Command, recipes: Recipes, words: Sequence[str], name: str) -> Command:
+    """`command` with the config of the recipe that --recipe names, the first one without it, for its defaults."""
+
+    def read(recipe: Literal[*recipes] = next(iter(recipes))) -> str:
+        return recipe
+
+    recipe, _ = tyro.cli(read, args=words, prog=name, return_unknown_args=True, add_help=False)
+    return functools.partial(command, config=recipes[recipe]())
+
+
+def _refuse(event: _errors.ParseErrorEvent) -> None:
+    """Raises InputError for what tyro could not parse; an event of a later tyro is left to it."""
+    match event:
+        case _errors.MissingArgs(missing_arguments=missing):
+            said = f"missing: {', '.join(_name(each.arg, with_value=True) for each in missing)}"
+        case _errors.BadValue(argument=argument):
+            said = f"{_name(argument)}: expected one value"
+        case _errors.InvalidChoice(argument=argument, value=value, choices=choices):
+            said = f"{_name(argument)} {value!r}: expected one of {', '.join(map(repr, choices))}"
+        case _errors.UnrecognizedArgs(tokens=tokens):
+            said = f"one argument too many: {' '.join(tokens)}"
+        case _errors.InstantiationFailure(message=message):
+            said = message
+        case _:
+            return
+    raise InputError(f"{said}; see {event.prog} --help")
+
+
+def _name(argument: _arguments.ArgumentDefinition, with_value: bool = False) -> str:
+    """What the help calls an argument."""
+    if argument.is_positional():
+        return argument.lowered.metavar
+    return f"{argument.lowered.name_or_flags[-1]}{f' {argument.lowered.metavar}' if with_value else ''}"
 
 
 def _no_command(words: Sequence[str], commands: Mapping[str, object]) -> str:
     near = difflib.get_close_matches(words[0], commands, 2) if words else []
     hint = f"; perhaps you meant {' or '.join(near)}" if near else ""
     return f"{f'{words[0]}: no such' if words else 'no'} command{hint}; expected one of {', '.join(commands)}"
-
-
-def _named(command: Callable[..., object]) -> Callable[[], None]:
-    """A command without its options: enough for the list of commands, and read in no time."""
-
-    def named() -> None:
-        pass
-
-    named.__doc__ = command.__doc__
-    return named
-
-
-def _unboxed(box: str, name: str, words: Sequence[str]) -> str:
-    """The text of an error that tyro drew in a box, without frame, rules, title and its own hints at the help."""
-    lines = [line.strip("│| ") for line in box.splitlines()[1:]]
-    if "Argument helptext:" in lines:
-        lines = lines[: lines.index("Argument helptext:")]
-    hints = ("For full helptext", f"in {name}", f"{name} ")
-    kept = [line for line in lines if re.search(r"\w", line) and not line.startswith(hints)]
-    text = " ".join(kept).rstrip(".").replace(" Perhaps you meant:", "; perhaps you meant:")
-    for word in words:  # the box broke what is longer than its lines, such as paths
-        if 20 < len(word) < 5000:
-            text = re.sub(r"\s*".join(map(re.escape, word)), lambda _, word=word: word, text)
-    for pattern, said in _SAID.items():
-        text = re.sub(pattern, said, text)
-    return text
-
-
-def _bound(command: Callable[..., int | None]) -> Callable[..., Callable[[], int | None]]:
-    """`command` with its signature, but checking and binding its arguments only: what it prints is not the parser's."""
-
-    @functools.wraps(command)
-    def bind(*args, **kwargs):
-        check_numbers(command, inspect.signature(command).bind(*args, **kwargs).arguments)
-        return functools.partial(command, *args, **kwargs)
-
-    return bind
-
-
-def is_first_process() -> bool:
-    """True but in the second and later processes that `torchrun` started: they do the same, and the first one tells."""
-    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
-
-
-def read_extra_text(data: str | None, dataset):
-    """The captions of `data` without the photos that `dataset` evaluates on, None for None; says how many that were."""
-    from vse.data.datasets import read_dataset, without_evaluated
-
-    if data is None:
-        return None
-    kept, left_out = without_evaluated(read_dataset(data), dataset)
-    if is_first_process():
-        print(f"extra text: {len(kept.captions)} captions; left out {left_out} images, evaluated in {dataset.name}")
-    return kept
 
 
 def hit_line(hit, folder: Path | None = None, as_json: bool = False) -> str:

@@ -79,6 +79,11 @@ def safe_streams() -> Iterator[None]:
         yield
 
 
+def is_first_process() -> bool:
+    """True but in the second and later processes that `torchrun` started: they do the same, and the first one tells."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def caught_signals() -> Iterator[list[int]]:
     """The list of the signals that ended the work inside: SIGINT and SIGTERM raise KeyboardInterrupt there.

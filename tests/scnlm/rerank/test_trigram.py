@@ -17,7 +17,7 @@ from reference_trigram import NoDiscounts, kneser_ney, log_prob
 from scnlm import __version__
 from scnlm.__main__ import main
 from scnlm.rerank.trigram import Trigram, estimate
-from vse.system.command_line import parse
+from vse.system import command_line
 from vse.system.errors import InputError
 
 GOLDEN = Path(__file__).parents[4] / "shared" / "reference"
@@ -453,7 +453,7 @@ def test_one_subcommand_alone_is_still_called_by_its_name():
     def only(count: int = 1) -> None:
         heard.append(count)
 
-    parse("scnlm", {"only": only}, ["only", "--count", "2"])()
+    command_line.call("scnlm", {"only": only}, ["only", "--count", "2"], {})
     assert heard == [2]
 
 

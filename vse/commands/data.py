@@ -1,0 +1,78 @@
+"""The subcommands that make what a model is trained on: `data`, `download`, `scenes`, `features`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from vse.system.command_line import Count, Data, Device, Images, Seed
+from vse.system.settings import Precision
+
+Folder = Annotated[Positional[Path], arg(metavar="OUT")]
+
+
+def data(data: Data, /, images: Images = None, check: bool = False) -> None:
+    """Prints what was found: images, captions, splits, vocabulary, missing files.
+
+    Args:
+        check: open every photo and name the unreadable ones.
+    """
+    from vse.data.datasets import read_dataset
+    from vse.data.report import describe
+
+    print(describe(read_dataset(data, images), check_images=check))
+
+
+def download(name: Annotated[Positional[str], arg(metavar="NAME")], out: Folder, /, mirror: str | None = None) -> None:
+    """Fetches flickr8k or flickr30k-captions into a folder.
+
+    Args:
+        mirror: another base URL with the same file names.
+    """
+    from vse.data.download import download
+
+    print(download(name, out, mirror=mirror))
+
+
+def scenes(out: Folder, /, seed: Seed = 0, count: Count = 1000) -> None:
+    """Writes the embedded data set of rendered scenes into a folder."""
+    from vse.scenes.scenes import make_scenes
+
+    print(make_scenes(out, seed=seed, count=count))
+
+
+def features(
+    data: Data,
+    /,
+    out: Path,
+    encoder: str = "efficientnet-lite2",
+    views: list[str] = ["full"],  # noqa: B006  tyro reads it, nothing changes it
+    grid: str = "1",
+    precision: Precision = "auto",
+    weights: str | None = None,
+    batch_size: Count = 32,
+    device: Device = "auto",
+    skip_bad: bool = False,
+    images: Images = None,
+) -> None:
+    """Extracts the features of a frozen CNN, one row a photo.
+
+    Args:
+        out: folder for features.npy, names.txt and features.json.
+        encoder: efficientnet-lite0, -lite1, -lite2, vgg19, alexnet, resnet152 or timm:MODEL.
+        views: crops to store: full, full-flip, centre, ten (their mean), tl tr bl br c and their -flip.
+        grid: 1 for the mean of the feature map, N for N x N regions, map for all of it.
+        precision: auto takes bfloat16 where the machine has units for it (twice as fast, cosine 0.994 to float32).
+        weights: a weights file, or random.
+        skip_bad: leave unreadable photos out instead of stopping.
+    """
+    from vse.data.datasets import read_dataset
+    from vse.features.build import extract_features
+
+    dataset = read_dataset(data, images)
+    paths = [dataset.path(i) for i in range(len(dataset.images))]
+    made = extract_features(
+        paths, dataset.images, encoder, out, views=views, grid=int(grid) if grid.isdigit() else grid,
+        batch_size=batch_size, skip_bad=skip_bad, device=device, precision=precision, weights=weights,
+    )  # fmt: skip
+    print(f"{out}: {made.describe()}")

@@ -1,0 +1,98 @@
+"""The subcommands of the joint space: `train` makes it, `evaluate` measures it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from vse.configs import TrainConfig
+from vse.recipes import RECIPES
+from vse.system.command_line import Data, Device, FeatureFolders, Images, Seed, table
+from vse.system.errors import InputError
+from vse.system.terminal import is_first_process
+
+
+def train(
+    data: Data,
+    /,
+    features: FeatureFolders,
+    out: Path,
+    config: Annotated[TrainConfig, arg(name="")] = TrainConfig(),  # noqa: B008  frozen; see --recipe
+    recipe: Literal[*RECIPES] = "paper",
+    seed: Seed = 0,
+    word_vectors: Path | None = None,
+    extra_text: str | None = None,
+    teachers: list[Path] = [],  # noqa: B006  tyro reads it, nothing changes it
+    resume: bool = False,
+    device: Device = "auto",
+    images: Images = None,
+) -> None:
+    """Trains an embedding; the best epoch on dev is kept.
+
+    Args:
+        out: run folder, empty or new.
+        recipe: named settings; every option below changes one of them.
+        word_vectors: word2vec (.bin, .txt) or GloVe file that the word vectors start from.
+        extra_text: a data set whose captions alone are used (see --extra-pairs); photos of DATA's dev and test
+            splits are left out of it by photo id.
+        teachers: trained runs on the same features, whose mean score is distilled (see --loss.distill).
+        resume: go on with the same command after a kill. Several processes: start it through torchrun.
+    """
+    from vse.data.datasets import read_dataset, read_extra_text
+    from vse.evaluate import HEADER
+    from vse.features.build import open_combined, without_skipped
+    from vse.runs.checkpoint import load
+    from vse.train import train
+
+    opened = open_combined(features)
+    dataset = without_skipped(read_dataset(data, images), opened)
+    row = train(
+        config, dataset, opened, out,
+        seed=seed, word_vectors=word_vectors, extra_text=read_extra_text(extra_text, dataset),
+        teachers=[(load(run), opened) for run in teachers], resume=resume, device=device,
+    )  # fmt: skip
+    if is_first_process():
+        print(table([list(HEADER), ["dev, best epoch", *row.cells()]]))
+        print(f"{out}: done; next: vse evaluate {out} {data} --features {' '.join(map(str, features))}")
+
+
+def evaluate(
+    run: Annotated[Positional[list[Path]], arg(metavar="RUN... DATA")],
+    /,
+    features: FeatureFolders,
+    split: str = "test",
+    json: Path | None = None,
+    device: Device = "auto",
+    images: Images = None,
+) -> None:
+    """Prints the table row of a run, or of the ensemble of several runs: RUN [RUN ...] DATA.
+
+    Args:
+        split: train, dev or test.
+        json: also write the row there.
+    """
+    from vse.data.datasets import read_dataset
+    from vse.evaluate import HEADER, evaluate
+    from vse.features.build import open_combined, without_skipped
+    from vse.runs.checkpoint import load, read_config, write_json
+    from vse.system.device import find_device
+
+    if len(run) < 2:
+        raise InputError(f"{run[0] if run else 'nothing'}: expected RUN [RUN ...] DATA")
+    *runs, data = run
+    dataset = read_dataset(str(data), images)
+    models = [load(r, str(find_device(device))) for r in runs]
+    opened = [open_combined(features, model.feature_info) for model in models]
+    dataset = without_skipped(dataset, opened[0])  # all are of the same folders
+    row = evaluate(models, dataset.split(split), opened)
+    for r in runs:
+        trained_on, now = (read_config(r).get(key) for key in ("data_fingerprint", "data"))
+        if now == dataset.name and trained_on != dataset.fingerprint():
+            print(f"note: {r} was trained on another version of {now} than {data}", file=sys.stderr)
+    print(table([list(HEADER), [f"{dataset.name} {split}", *row.cells()]]))
+    low, high = row.interval
+    print(f"rsum 95 % interval {low:.1f} to {high:.1f}; {row.images} images, {row.captions} captions")
+    if json:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        write_json(json, {"runs": [r.name for r in runs], "data": dataset.name, "split": split, **row.as_dict()})
