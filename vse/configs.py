@@ -79,7 +79,7 @@ class LossConfig:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """How a training run goes: what every system's has in common; the defaults are those of the paper's encoder."""
 

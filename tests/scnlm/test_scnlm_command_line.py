@@ -133,7 +133,7 @@ def test_trainings_that_cannot_be(world, parts, table, tmp_path, monkeypatch):
         (command(world.csv, "--lm.model", "nope"), ("'nope'", "'lbl', 'multiplicative', 'scnlm'")),
         (command(world.csv, "--device", "nope"), ("nope", "auto, cpu, cuda")),
         (command(world.csv, "--encoder", tmp_path / "no"), (tmp_path / "no", "not a run folder", "vse train")),
-        (command(world.csv, "--encoder", parts.decoder), (parts.decoder, "config.json", "feature_dim")),
+        (command(world.csv, "--encoder", parts.decoder), (parts.decoder, "language model", "vse train")),
         (command(world.csv, "--extra-text", tmp_path / "no"), (tmp_path / "no", "does not exist")),
         (command(tmp_path / "nowhere"), ("nowhere", "does not exist")),
         (command(world.photos), ("no split 'train'",)),

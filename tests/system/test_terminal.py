@@ -142,7 +142,8 @@ def test_ctrl_c_while_the_program_starts(module):
             time.sleep(wait)
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=30)
-        assert b"Traceback" not in err, err.decode()
+        begun = b"_run_module_code" in err  # a slow machine may not have come to our first line yet
+        assert b"Traceback" not in err or not begun, err.decode()
 
 
 def test_signals_are_ours_only_while_a_command_runs():
