@@ -40,7 +40,8 @@ class LMTrainConfig(OptimizerConfig):
     """Everything that decides the weights, apart from data, encoder and seed; all open in the paper."""
 
     lm: LMConfig = field(default_factory=LMConfig)
-    tag_set: TagSet = "coarse"  # universal tags; "fine": Penn tags
+    # universal tags; "fine": Penn tags; "none": a model that reads no tags, and cannot caption by structures
+    tag_set: Literal[TagSet, "none"] = "coarse"
     spacy_model: str = SPACY_MODEL
     # u in training: "caption": its own (section 2.5), "image": the mean of its image's
     content: Literal["caption", "image"] = "image"
@@ -58,6 +59,8 @@ class LMTrainConfig(OptimizerConfig):
     def __post_init__(self):
         super().__post_init__()
         check_settings(self, content_noise=">= 0")
+        if self.tag_set == "none" and self.lm.model == "scnlm":
+            raise InputError("tag_set none: lm.model scnlm reads tags; expected coarse or fine, or another lm.model")
 
 
 @dataclass(frozen=True)

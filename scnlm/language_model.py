@@ -1,7 +1,8 @@
 """`LanguageModel`: a trained model with its words and tags, and its run folder.
 
-The folder is the encoder's kind: `model.safetensors`, `config.json`, `vocabulary.txt`, `structures.json` (the bank of
-training tag sequences), plain and atomic, bound by `manifest.json`. Trains nothing and decodes nothing.
+The folder is like an encoder's: `model.safetensors`, `config.json`, `vocabulary.txt`, plain and atomic, bound by
+`manifest.json`; beside them `structures.json`, the bank of training tag sequences, for a model that was trained with
+tags. Trains nothing and decodes nothing.
 """
 
 import dataclasses
@@ -22,29 +23,34 @@ from vse.system.settings import config_from_dict
 VERSION = 1  # of the folder's format
 KIND = "language model"
 STRUCTURES = "structures.json"
-PARTS = (CONFIG, WEIGHTS, WORDS, STRUCTURES)  # what a model is made of
+PARTS = (CONFIG, WEIGHTS, WORDS)  # what a model is made of, and STRUCTURES where it has tags
 
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """A model, its words, its tags and the structures it was trained on; `content_dim` numbers in u."""
+    """A model and its words; its tags and the structures it was trained on, where it has them.
+
+    `content_dim` is how many numbers u has.
+    """
 
     model: LBL
     config: LMConfig
     vocabulary: Vocabulary
-    tags: TagVocabulary
-    structures: StructureBank
+    tags: TagVocabulary | None
+    structures: StructureBank | None
     content_dim: int
     encoder: str = ""  # fingerprint of the encoder whose space u lives in
     fingerprint: str = ""  # of the weights, set by `load`
 
     @classmethod
     def make(
-        cls, config: LMConfig, vocabulary: Vocabulary, structures: StructureBank, tags: TagVocabulary,
+        cls, config: LMConfig, vocabulary: Vocabulary, structures: StructureBank | None, tags: TagVocabulary | None,
         content_dim: int, encoder: str,
     ) -> "LanguageModel":  # fmt: skip
-        """A model at its random start."""
-        model = make_model(config, len(vocabulary), content_dim, len(tags))
+        """A model at its random start. Raises InputError for an SC-NLM without tags, which it reads."""
+        if config.model == "scnlm" and tags is None:
+            raise InputError("lm.model scnlm reads tags; expected tag_set coarse or fine, or another lm.model")
+        model = make_model(config, len(vocabulary), content_dim, len(tags) if tags else 0)
         return cls(model, config, vocabulary, tags, structures, content_dim, encoder)
 
     def check_encoder(self, embed_dim: int, fingerprint: str) -> None:
@@ -65,13 +71,15 @@ def save(out: Path, lm: LanguageModel, extra: dict) -> None:
     """Writes what `load` needs, the manifest last; `extra` (training settings, data) goes into config.json."""
     manifest.unbind(out)
     write_atomically(out / WORDS, lm.vocabulary.save)
-    lm.structures.save(out / STRUCTURES)
+    if lm.structures:
+        lm.structures.save(out / STRUCTURES)
+    tags = {"tag_set": lm.tags.tag_set, "names": list(lm.tags.tags)} if lm.tags else None
     write_json(out / CONFIG, {
         "version": VERSION, "kind": KIND, "model": dataclasses.asdict(lm.config), "content_dim": lm.content_dim,
-        "tags": {"tag_set": lm.tags.tag_set, "names": list(lm.tags.tags)}, "encoder": lm.encoder, **extra,
+        "tags": tags, "encoder": lm.encoder, **extra,
     })  # fmt: skip
     save_weights(out, lm.model)
-    manifest.bind(out, PARTS)
+    manifest.bind(out, _parts(tags))
 
 
 def load(run: str | Path, device: str = "cpu") -> LanguageModel:
@@ -89,29 +97,37 @@ def load(run: str | Path, device: str = "cpu") -> LanguageModel:
     version = config.get("version")
     if type(version) is not int or not 1 <= version <= VERSION:
         raise InputError(f"{run}: format version {str(version)[:40]}, this software reads up to {VERSION}; upgrade")
-    for name in (WORDS, WEIGHTS, STRUCTURES):
+    parts = _parts(config.get("tags", {}))
+    for name in parts:
         if not (run / name).is_file():
             raise InputError(f"{run}: half-written run ({name} is missing); repeat its `scnlm train` with --resume")
     lm = _make(run, config)
     load_weights(run, lm.model)
-    _check_tags(lm.structures, lm.tags, run / STRUCTURES)
+    if lm.tags:
+        _check_tags(lm.structures, lm.tags, run / STRUCTURES)
     lm.model.to(torch.device(device)).eval()
-    return dataclasses.replace(lm, fingerprint=manifest.check(run, PARTS)[WEIGHTS][:16])
+    return dataclasses.replace(lm, fingerprint=manifest.check(run, parts)[WEIGHTS][:16])
+
+
+def _parts(tags: object) -> tuple[str, ...]:
+    return PARTS if tags is None else (*PARTS, STRUCTURES)
 
 
 def _make(run: Path, config: dict) -> LanguageModel:
     """The language model that a config says, its weights on "meta". Raises InputError for a damaged config."""
-    tags, where = config.get("tags"), f"{run / CONFIG}: damaged"
+    tags, where = config.get("tags", {}), f"{run / CONFIG}: damaged"
     for key, sound in (
         ("model", isinstance(config.get("model"), dict)),
         ("content_dim", is_size(config.get("content_dim"))),
-        ("tags", isinstance(tags, dict) and isinstance(tags.get("names"), list) and "tag_set" in tags),
+        ("tags", tags is None or isinstance(tags, dict) and isinstance(tags.get("names"), list) and "tag_set" in tags),
         ("encoder", isinstance(config.get("encoder"), str)),
     ):
         if not sound:
             raise InputError(f"{where} ({key!r} is missing or wrong); restore the file")
-    named = config_from_dict(TagVocabulary, {"tags": tags["names"], "tag_set": tags["tag_set"]}, f"{where}, tags")
-    words, bank = Vocabulary.load(run / WORDS), StructureBank.load(run / STRUCTURES, named.tag_set)
+    words, named, bank = Vocabulary.load(run / WORDS), None, None
+    if tags is not None:
+        named = config_from_dict(TagVocabulary, {"tags": tags["names"], "tag_set": tags["tag_set"]}, f"{where}, tags")
+        bank = StructureBank.load(run / STRUCTURES, named.tag_set)
     sizes = config_from_dict(LMConfig, config["model"], f"{run / CONFIG}: model")
     with outline():
         return LanguageModel.make(sizes, words, bank, named, config["content_dim"], config["encoder"])

@@ -86,10 +86,13 @@ class _Training:
             captions[0] = captions[0] + extra_text.captions
             owners[0] = np.concatenate([owners[0], extra_text.image_of_caption + len(train_split.images)])
         sentences = [cut_long([tokenize(caption) for caption in split]) for split in captions]
-        tags = [tag_captions(s, config.tag_set, config.spacy_model, tag_cache) for s in sentences]
+        tagged = config.tag_set != "none"
+        tags = [tag_captions(s, config.tag_set, config.spacy_model, tag_cache) if tagged else None for s in sentences]
         vocabulary = Vocabulary.from_captions(train_split.captions, config.min_count)
-        tag_vocabulary = TagVocabulary.from_tags(tags[0][:own], config.tag_set)
-        bank = StructureBank.from_tags(tags[0][:own], tag_set=config.tag_set, spacy_model=config.spacy_model)
+        tag_vocabulary = bank = None
+        if tagged:
+            tag_vocabulary = TagVocabulary.from_tags(tags[0][:own], config.tag_set)
+            bank = StructureBank.from_tags(tags[0][:own], tag_set=config.tag_set, spacy_model=config.spacy_model)
         if len(vocabulary) == len(SPECIALS):
             raise InputError(f"min_count = {config.min_count}: no word of the training captions is as frequent")
         texts = []
@@ -97,7 +100,7 @@ class _Training:
             kept = [i for i, tokens in enumerate(words) if tokens]
             u = embed([split[i] for i in kept], encoder)
             u = mean_of_each(u, owner[kept]) if config.content == "image" else u
-            pick = [words[i] for i in kept], [own_tags[i] for i in kept]
+            pick = [words[i] for i in kept], [own_tags[i] for i in kept] if tagged else None
             texts.append(TaggedText(*pick, u, vocabulary, tag_vocabulary, self.device))
         self.text, self.dev = texts
         torch.manual_seed(seed)

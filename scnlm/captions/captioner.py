@@ -34,6 +34,8 @@ class Captioner:
         """Raises InputError when the language model was trained in another encoder's space."""
         lm.check_encoder(encoder.config.embed_dim, encoder.fingerprint)
         self.encoder, self.lm, self.bank, self.trigram, self.weights = encoder, lm, bank, trigram, weights
+        if lm.structures is None:
+            raise InputError("the language model was trained without tags, so it has no structures to caption by")
         self.concepts, self.decoder = Concepts(encoder, bank), Decoder(lm)
 
     @classmethod

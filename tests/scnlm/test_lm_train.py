@@ -14,10 +14,14 @@ from tiny_world import COLOURS, THINGS
 
 import scnlm.train
 from scnlm import language_model
+from scnlm.captions.captioner import Captioner
 from scnlm.data import TaggedText
 from scnlm.generate import Decoder
 from scnlm.language_model import LanguageModel, load, save
 from scnlm.models import MODELS, LMConfig
+from scnlm.rerank.concepts import SentenceBank
+from scnlm.rerank.score import Weights
+from scnlm.rerank.trigram import Trigram
 from scnlm.structure import StructureBank, TagVocabulary
 from scnlm.train import LMTrainConfig, embed, nats_per_word, train
 from vse.data.datasets import Dataset
@@ -539,3 +543,17 @@ def test_a_full_disk_ends_in_one_line_and_the_old_model_stays(run, monkeypatch):
     del before["manifest.json"]  # what it would bind was about to change
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before and load(run)
     assert language_model.load(run).fingerprint == lm.fingerprint
+
+
+def test_a_model_that_reads_no_tags_is_trained_without(dataset, encoder, tmp_path, monkeypatch):
+    """No tagger is asked, no bank is written, and the losses are those of the same model with tags that it ignores."""
+    config = replace(PLAIN, lm=replace(SIZES, model="multiplicative"), epochs=1)
+    with_tags = train(config, dataset, encoder, tmp_path / "tags", device="cpu")
+    monkeypatch.setattr(scnlm.train, "tag_captions", lambda *_: pytest.fail("tagged"))
+    assert train(replace(config, tag_set="none"), dataset, encoder, tmp_path / "none", device="cpu") == with_tags
+    lm = load(tmp_path / "none")
+    assert lm.tags is None and lm.structures is None and not (tmp_path / "none" / "structures.json").exists()
+    with pytest.raises(InputError, match="trained without tags.*no structures"):
+        Captioner(encoder, lm, object.__new__(SentenceBank), object.__new__(Trigram), Weights())
+    with pytest.raises(InputError, match="tag_set none: lm.model scnlm reads tags"):
+        replace(PLAIN, tag_set="none")
