@@ -22,7 +22,7 @@ from vse.system.errors import InputError
 COLUMNS, ROWS, GAP, SIDE = 6, 2, 4, 160
 DEMO = Path("demo/set")
 WIDTH, HEADING, CAPTION = 13, 0.35, 0.55  # of a sheet, in inches
-OUT_OF_SCOPE = ("camera.png", "chelsea.png", "coffee.png")
+OUT_OF_SCOPE = ("chelsea.png", "coffee.png", "rocket.jpg")
 Row = tuple[str, Sequence[Path], Captioner]
 
 

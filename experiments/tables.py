@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments import RESULTS, paper
-from experiments.regularities.tables import flickr_rows, scene_rows
+from experiments.regularities.tables import explained, flickr_rows, lead, scene_rows
 from experiments.results import main as run
 
 ROOT = Path(__file__).parent.parent
@@ -90,19 +90,6 @@ def _glance() -> str:
          f"{clip.expert} / {clip.crowd}, CLIPScore (ViT-B/32)", pages["judgements"]],
     ]  # fmt: skip
     return markdown(["Flickr8K test", "this project", "published", "details"], lines)
-
-
-def _lead(differences: list[dict], winner: str, loser: str) -> str:
-    """By how many points one encoder's arithmetic is ahead of another's, with the interval."""
-    of, less = [winner, "arithmetic"], [loser, "arithmetic"]
-    d = next(d for d in differences if (d["of"], d["less"]) == (of, less))
-    return f"{d['mean']:.1f} points (95 % interval {d['low']:.1f} to {d['high']:.1f})"
-
-
-def _explained(figures: list[dict]) -> str:
-    """How much of the variance the two axes of the figures hold, from the smallest to the largest."""
-    shares = [sum(pair) for figure in figures for pair in figure["explained"].values()]
-    return f"{min(shares):.0f} to {max(shares):.0f} %"
 
 
 def _seed(result: dict, seed: int) -> str:
@@ -273,8 +260,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "regularities-scenes": lambda: markdown(*scene_rows(result("regularities-scenes"), "scenes")),
     "regularities-four": lambda: markdown(*scene_rows(result("regularities-scenes"), "four")),
     "regularities-flickr8k": lambda: markdown(*flickr_rows(result("regularities-flickr8k"))),
-    "regularities-lead": lambda: _lead(result("regularities-flickr8k")["differences"], "regularities-sum", "paper"),
-    "regularities-explained": lambda: _explained(
+    "regularities-lead": lambda: lead(result("regularities-flickr8k")["differences"], "regularities-sum", "paper"),
+    "regularities-explained": lambda: explained(
         [figure for figure in result("regularities-figures")["figures"] if "flickr8k" in figure["file"]]
     ),
     "speed": lambda: _speed(result("speed")),
