@@ -24,7 +24,8 @@ demo: install
 	$(BIN)/scnlm assemble scenes --features demo/features --encoder demo/run --decoder demo/scnlm --trigram demo/trigram.arpa --out demo/set --dev-images 40
 	$(BIN)/scnlm caption demo/set data/scenes/images/00[0-9]0*.jpg --data scenes --html demo/captions.html
 	$(BIN)/scnlm caption $$($(BIN)/python -m experiments.free_photos) --html demo/photos.html
-	@echo 'Open demo/index.html. Then try: $(BIN)/vse search demo/run --images data/scenes/images --features demo/features "a red car in the snow"'
+	@echo 'Open demo/index.html (retrieval), demo/captions.html (captions of drawn scenes) and demo/photos.html (captions of photos).'
+	@echo 'Then try: $(BIN)/vse search demo/run "a red car in the snow" --images data/scenes/images --features demo/features'
 
 # One torch thread a worker: two threads each on two cores would collapse.
 test: install

@@ -1,6 +1,6 @@
-"""Renders results/*.json as the README's tables: `python -m experiments.tables` rewrites them, `--check` compares.
+"""Renders results/*.json as the tables of README.md and docs/; `python -m experiments.tables --check` only compares.
 
-A table stands in the README between `<!-- table NAME -->` and `<!-- end -->`; nothing else of it is touched.
+A table, or a figure in a sentence, stands between `<!-- table NAME -->` and `<!-- end -->`; nothing else is touched.
 """
 
 import json
@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments import RESULTS, paper
-from experiments.regularities.tables import flickr_rows, scene_rows
+from experiments.regularities.tables import explained, flickr_rows, lead, scene_rows
 from experiments.results import main as run
 
-README = Path(__file__).parent.parent / "README.md"
-_SLOT = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+_SLOT = re.compile(r"(<!-- table ([\w-]+) -->\n?).*?(<!-- end -->)", re.DOTALL)
 _COLUMNS = ("r1", "r5", "r10", "med_r")
 
 
@@ -61,6 +62,34 @@ def _table1(split: str, rows: tuple[paper.Printed, ...], ours: list[str]) -> str
     for r in (result(name) for name in ours if (RESULTS / f"{name}.json").exists()):
         lines.append([f"**ours: {r['about']}**", _ours(r, "i2t"), _ours(r, "t2i"), _number(r["test_rsum"])])
     return markdown(header, lines)
+
+
+def _glance() -> str:
+    """The main results, each beside the printed figure that is nearest in kind, and the page that has the rest."""
+    printed = {row.method: row for row in paper.FLICKR8K}
+
+    def rsum(about: str, name: str, method: str) -> list[str]:
+        page = "[ranking](docs/results/ranking.md)"
+        return [about, _number(result(name)["test_rsum"]), f"{_rsum(printed[method])}, {method}", page]
+
+    captions, best = result("captions-test-pipeline")["metrics"], max(paper.CAPTIONS, key=lambda r: r.figures[3] or 0)
+    nats = {name: result(f"perplexity-{name}")["test"] for name in ("scnlm-k2", "multiplicative", "trigram")}
+    scnlm, multiplicative, trigram = (f"{math.exp(sum(row.values())):.2f}" for row in nats.values())
+    people, clip = result("human-concepts-ensemble")["tau"], paper.JUDGEMENTS["clipscore"]
+    pages = {name: f"[{name}](docs/results/{name}.md)" for name in ("captions", "perplexity", "judgements")}
+    lines = [
+        rsum("Ranking, rsum: the paper's recipe", "paper", "Kiros et al., OxfordNet"),
+        rsum("Ranking, rsum: one model (`best`)", "best", "NAA, ResNet"),
+        rsum("Ranking, rsum: ensemble of three", "ensemble", "SCAN (region detector, ensemble)"),
+        ["Captions, BLEU-4", _number(captions["bleu4"]), f"{best.figures[3]:g}, {best.method}", pages["captions"]],
+        ["Captions, CIDEr", _number(captions["cider"]), "", pages["captions"]],
+        ["Perplexity per word: SC-NLM, structure included",
+         f"{scnlm} (multiplicative LM {multiplicative}, trigram {trigram})", "", pages["perplexity"]],
+        ["Agreement with experts / crowd, tau x 100, no references",
+         f"{_number(people['expert'])} / {_number(people['crowd'])}",
+         f"{clip.expert} / {clip.crowd}, CLIPScore (ViT-B/32)", pages["judgements"]],
+    ]  # fmt: skip
+    return markdown(["Flickr8K test", "this project", "published", "details"], lines)
 
 
 def _seed(result: dict, seed: int) -> str:
@@ -213,6 +242,7 @@ def _compared(rows: list[dict]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "glance": _glance,
     "flickr8k": lambda: _table1("Flickr8K test", paper.FLICKR8K, ["paper", "linear", "best", "ensemble"]),
     "shipped": lambda: _seed(result("best"), 0),
     "flickr30k-subset": lambda: _table1(
@@ -230,29 +260,37 @@ TABLES: dict[str, Callable[[], str]] = {
     "regularities-scenes": lambda: markdown(*scene_rows(result("regularities-scenes"), "scenes")),
     "regularities-four": lambda: markdown(*scene_rows(result("regularities-scenes"), "four")),
     "regularities-flickr8k": lambda: markdown(*flickr_rows(result("regularities-flickr8k"))),
+    "regularities-lead": lambda: lead(result("regularities-flickr8k")["differences"], "regularities-sum", "paper"),
+    "regularities-explained": lambda: explained(
+        [figure for figure in result("regularities-figures")["figures"] if "flickr8k" in figure["file"]]
+    ),
     "speed": lambda: _speed(result("speed")),
     "machines": lambda: _machines(result("precision")),
 }
 
 
-def rendered(readme: str) -> str:
-    """The README's text with every table made anew."""
-    return _SLOT.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}{m[3]}", readme)
+def rendered(page: str) -> str:
+    """The text of a page with every table made anew."""
+    return _SLOT.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}{m[3]}", page)
 
 
 def _run(check: bool) -> int:
-    before = README.read_text(encoding="utf-8")
-    after = rendered(before)
-    if check:
-        if before != after:
-            print("README.md: a table differs from experiments/results; run: make tables", file=sys.stderr)
-        return int(before != after)
-    README.write_text(after, encoding="utf-8")
-    return 0
+    status = 0
+    for page in PAGES:
+        before = page.read_text(encoding="utf-8")
+        after = rendered(before)
+        if before == after:
+            continue
+        if check:
+            print(f"{page.name}: a table differs from experiments/results; run: make tables", file=sys.stderr)
+            status = 1
+        else:
+            page.write_text(after, encoding="utf-8")
+    return status
 
 
 def main() -> int:
-    check = {"action": "store_true", "help": "only compare; exit 1 where the README differs"}
+    check = {"action": "store_true", "help": "only compare; exit 1 where a page differs"}
     return run("tables", __doc__, _run, {"--check": check})
 
 

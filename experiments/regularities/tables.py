@@ -1,4 +1,4 @@
-"""The rows of the regularities' tables: results/regularities-*.json -> header, cells; the Markdown is tables.py's."""
+"""The rows of the regularities' tables, and figures of their text: results/regularities-*.json -> strings."""
 
 import numpy as np
 
@@ -43,6 +43,19 @@ def flickr_rows(result: dict) -> Rows:
         cells = [f"{row['categories'][c]['mean']:.1f}" for c in categories[1:]]
         lines.append([about, _interval(row["categories"]["all"]), *cells])
     return header, lines
+
+
+def lead(differences: list[dict], winner: str, loser: str) -> str:
+    """By how many points one encoder's arithmetic is ahead of another's, with the interval."""
+    of, less = [winner, "arithmetic"], [loser, "arithmetic"]
+    d = next(d for d in differences if (d["of"], d["less"]) == (of, less))
+    return f"{d['mean']:.1f} points (95 % interval {d['low']:.1f} to {d['high']:.1f})"
+
+
+def explained(figures: list[dict]) -> str:
+    """How much of the variance the two axes of the figures hold, from the smallest to the largest."""
+    shares = [sum(pair) for figure in figures for pair in figure["explained"].values()]
+    return f"{min(shares):.0f} to {max(shares):.0f} %"
 
 
 def _pair(values: list[dict]) -> str:

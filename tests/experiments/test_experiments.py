@@ -1,8 +1,11 @@
-"""The README says what the committed results say, and every row names settings that exist."""
+"""README.md and docs/ say what the committed results say and print commands that exist; so do the rows' settings."""
 
+import functools
+import importlib
 import itertools
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +24,7 @@ from vse.data.datasets import Dataset, read_dataset
 from vse.data.photos import read_photo
 from vse.features.build import open_combined
 from vse.recipes import RECIPES
+from vse.system import command_line
 from vse.system.errors import InputError
 
 pytest.register_assert_rewrite("coloured_shapes", "coloured_captions")
@@ -32,25 +36,72 @@ PARTS = (
     "full", "no-trigram", "no-translation", "no-bag", "no-decoder", "no-structure", "no-vote", "no-reranking", "oracle",
     "no-concepts", "multiplicative", "candidates-10", "candidates-100", "candidates-5000",
 )  # fmt: skip
-README = tables.README.read_text(encoding="utf-8")
+PAGES = {str(page.relative_to(tables.ROOT)): page.read_text(encoding="utf-8") for page in tables.PAGES}
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
 
 
-def test_every_table_of_the_readme_is_what_the_results_give():
-    assert tables.rendered(README) == README, "run: make tables"
+def printed_commands() -> list[str]:
+    """The command lines of all pages, continued lines joined."""
+    blocks = [block for page in PAGES.values() for language, block in FENCE.findall(page) if not language]
+    text = "".join(blocks).replace("\\\n", "")
+    return [line for line in text.splitlines() if re.match(r"(vse|scnlm|python -m) ", line)]
 
 
-def test_a_changed_figure_is_found(tmp_path, monkeypatch):
-    assert re.search(r"<!-- table \w+ -->", README)
-    row = next(line for line in README.splitlines() if line.startswith("| **ours"))
+@pytest.mark.parametrize("page", PAGES)
+def test_every_table_is_what_the_results_give(page):
+    assert tables.rendered(PAGES[page]) == PAGES[page], "run: make tables"
+
+
+def test_every_table_is_on_a_page():
+    assert set(re.findall(r"<!-- table ([\w-]+) -->", "".join(PAGES.values()))) == set(tables.TABLES)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_of_a_page_leads_somewhere(page):
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", PAGES[page]):
+        path = (tables.ROOT / page).parent / target if target else tables.ROOT / page
+        assert path.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}, anchor
+
+
+@pytest.mark.parametrize("line", printed_commands())
+def test_every_printed_command_can_be_parsed(line, monkeypatch, capsys):
+    program, *words = shlex.split(line, comments=True)
+    if program == "python":
+        assert importlib.util.find_spec(words[1]), line
+        return
+    call, called = command_line.call, []
+
+    def parsed(program, commands, *others):
+        return call(program, {name: idle(command) for name, command in commands.items()}, *others)
+
+    def idle(command):
+        return functools.wraps(command)(lambda *_, **__: called.append(command))
+
+    monkeypatch.setattr(command_line, "call", parsed)
+    assert importlib.import_module(f"{program}.__main__").main(words) == 0, capsys.readouterr().err
+    assert len(called) == 1
+
+
+def test_the_pages_print_commands_of_both_programs():
+    assert {line.split()[0] for line in printed_commands()} == {"vse", "scnlm", "python"}
+
+
+def test_a_changed_figure_is_found(tmp_path, monkeypatch, capsys):
+    page = PAGES["docs/results/ranking.md"]
+    row = next(line for line in page.splitlines() if line.startswith("| **ours"))
     figure = re.search(r"\d+\.\d", row)[0]
-    wrong = README.replace(row, row.replace(figure, f"{float(figure) + 0.1:.1f}", 1))
-    monkeypatch.setattr(tables, "README", tmp_path / "README.md")
-    (tmp_path / "README.md").write_text(wrong)
+    wrong = page.replace(row, row.replace(figure, f"{float(figure) + 0.1:.1f}", 1))
+    monkeypatch.setattr(tables, "PAGES", (tmp_path / "README.md", tmp_path / "ranking.md"))
+    (tmp_path / "README.md").write_text(PAGES["README.md"])
+    (tmp_path / "ranking.md").write_text(wrong)
     monkeypatch.setattr(sys, "argv", ["tables", "--check"])
-    assert tables.main() == 1
+    assert tables.main() == 1 and "ranking.md" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", ["tables"])
     assert tables.main() == 0
-    assert (tmp_path / "README.md").read_text() == README
+    assert (tmp_path / "ranking.md").read_text() == page
 
 
 @pytest.mark.parametrize("name", ranking.EXPERIMENTS)
