@@ -84,8 +84,7 @@ VSE = {
     "regularities": "features.store search.index search.queries data.vocabulary",
     "pages.arithmetic": "pages.layout",
     "pca": "",
-    "pages.labels": "",
-    "pages.figure": "pages.labels pca data.photos system.terminal",
+    "pages.figure": "pca data.photos system.terminal",
     "commands.search": "runs.checkpoint system.command_line runs.distributed features.build pages.retrieval search.queries",
     "commands.regularities": "system.arguments system.command_line commands.search pca pages.figure regularities pages.arithmetic"
     " search.queries",
