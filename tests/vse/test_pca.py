@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from matplotlib import rc_context
 from PIL import Image
 
-from vse.pages.figure import Panel, draw
-from vse.pages.labels import overlaps, place
+from vse.pages.figure import Panel, draw, place
 from vse.pca import Projection, nearest_in_turns, pca, split_words, umap
 from vse.system.errors import InputError
 
@@ -110,6 +109,13 @@ def test_umap_goes_through_its_library(monkeypatch):
 
 
 # --- places for labels ----------------------------------------------------------------------------------------
+
+
+def overlaps(centres: np.ndarray, sizes: np.ndarray) -> list[tuple[int, int]]:
+    """The pairs of boxes that cover each other; boxes that only touch do not."""
+    apart = np.abs(centres[:, None] - centres[None]) - (sizes[:, None] + sizes[None]) / 2
+    covering = (apart < -1e-9).all(2)
+    return [(int(i), int(j)) for i, j in zip(*np.nonzero(np.triu(covering, 1)), strict=True)]
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,6 +1,7 @@
 """The figure of a projection: words where they lie, photos as thumbnails near their points, nothing covered.
 
 Where photos may not be shown, dots in the colour of their group stand for them. Computes no projection: see pca.py.
+Axes: n boxes; a box is its centre (x, y) and its size (width, height).
 """
 
 import sys
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,7 +19,6 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from vse.data.photos import read_photo
-from vse.pages.labels import place
 from vse.pca import Projection
 from vse.system.errors import InputError
 from vse.system.files import write_atomically
@@ -27,6 +28,7 @@ FORMATS = (".png", ".pdf", ".svg", ".jpg")
 _DPI, _SIDE, _MARGIN = 100, 720, 0.07  # pixels a panel; the points keep this part of it free at each side
 _THUMBNAIL = 72  # pixels, longest side; smaller where they are crowded
 _NEAR = 80  # pixels from its point, where that can be had
+_RINGS, _AROUND = 100, 32  # places tried around a point for its box: this many distances, and directions at each
 _INK, _WORD, _LINE = "#1f2328", "#b42318", "#9aa1ab"
 
 
@@ -157,3 +159,39 @@ def _fitting(
     # Twice the pixels that are shown, for dense screens and print.
     pixels = [tuple(np.maximum(1, np.round(2 * size)).astype(int)) for size in fitting[len(word_sizes) :]]
     return [np.asarray(p.resize(wh)) for p, wh in zip(opened, pixels, strict=True)], fitting
+
+
+def place(
+    points: Float[np.ndarray, "n 2"],
+    sizes: Float[np.ndarray, "n 2"],
+    page: Float[np.ndarray, "2"],
+    gap: float = 0.0,
+) -> Float[np.ndarray, "n 2"]:
+    """The centres of boxes of these sizes, on the page (width, height), at least `gap` apart and near their points.
+
+    Greedy: in the order given, each box goes to the free place nearest to its point.
+    Raises InputError when a box finds no free place: there are too many for the page, or they are too large.
+    """
+    centres = np.empty_like(points, dtype=np.float64)
+    room = page.astype(np.float64)
+    around = _places(float(room.max()))
+    for i, (point, size) in enumerate(zip(points.astype(np.float64), sizes.astype(np.float64), strict=True)):
+        low, high = size / 2, room - size / 2
+        if (low > high).any():
+            raise InputError(f"a box of {size.tolist()} on a page of {room.tolist()}: expected a smaller one")
+        tried = np.clip(point + around, low, high)
+        apart = np.abs(tried[:, None] - centres[None, :i]) - (size + sizes[:i]) / 2 - gap  # (places, i, 2)
+        free = (apart >= 0).any(2).all(1)
+        if not free.any():
+            raise InputError(f"no free place for box {i + 1} of {len(points)}: draw fewer, or smaller ones")
+        distance = np.square(tried - point).sum(1)
+        centres[i] = tried[np.argmin(np.where(free, distance, np.inf))]
+    return centres
+
+
+def _places(reach: float) -> np.ndarray:
+    """(places, 2): the point itself, then rings around it out to `reach`."""
+    distances = reach * (np.arange(1, _RINGS + 1) / _RINGS) ** 1.5  # close together near the point
+    angles = 2 * np.pi * np.arange(_AROUND) / _AROUND
+    rings = distances[:, None, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+    return np.concatenate([np.zeros((1, 2)), rings.reshape(-1, 2)])
