@@ -1,4 +1,4 @@
-"""What `pip install .` puts into place: every package, and the shipped set as package data."""
+"""What `pip install .` puts into place: every package, and as package data the shipped set and the templates."""
 
 import tomllib
 from pathlib import Path
@@ -20,6 +20,13 @@ def test_all_of_the_shipped_set_is_package_data():
     assert package == "scnlm.shipped" and package in SETUPTOOLS["packages"]
     brought = {p for p in (ROOT / folder).glob(f"{pattern}/*") if p.is_file()}
     assert brought == {p for p in (ROOT / "models").rglob("*") if p.is_file()}
+
+
+def test_every_template_is_package_data():
+    patterns = [(name.replace(".", "/"), glob) for name, globs in SETUPTOOLS["package-data"].items() for glob in globs]
+    brought = {path for folder, glob in patterns for path in ROOT.glob(f"{folder}/{glob}")}
+    templates = {path for top in ("vse", "scnlm") for path in ROOT.glob(f"{top}/**/*.html")}
+    assert templates and templates <= brought
 
 
 def test_the_installed_copy_is_found(tmp_path, monkeypatch):

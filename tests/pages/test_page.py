@@ -1,4 +1,4 @@
-"""vse.pages.layout: well-formed, complete in itself, true to what it was given, and written whole or not at all."""
+"""vse.pages: well-formed, complete in itself, true to what it was given, and written whole or not at all."""
 
 import base64
 import io
@@ -9,11 +9,13 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from vse.pages.layout import THUMBNAIL_PX, retrieval_page
+from vse.pages.arithmetic import arithmetic_page
+from vse.pages.layout import THUMBNAIL_PX
+from vse.pages.retrieval import retrieval_page
 from vse.system.errors import InputError
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
-NASTY = "<script>alert('x')</script> & \"quotes\" $title ${style} café"
+NASTY = "<script>alert('x')</script> & \"quotes\" {{ title }} {% raw %} café"
 
 
 class Reader(HTMLParser):
@@ -60,7 +62,7 @@ def write(out, photos, **changes):
     a, b, c = photos
     given = {
         "title": "What the model finds",
-        "intro": "First paragraph.\n\nSecond one.",
+        "intro": "What this is.",
         "table": [["recipe", "R@1", "Med r"], ["paper", "20.1", "7"], ["best", "40.2", "2"]],
         "text_queries": [("a red car", [(a, 0.91, True), (b, 0.5, False)]), ("snow", [(c, -0.123, False)])],
         "image_queries": [(b, ["a dog runs", "a brown dog"], [("a dog", 0.7, True), ("a cat", 0.6, False)])],
@@ -72,7 +74,7 @@ def write(out, photos, **changes):
 def test_the_page_says_what_it_was_given(tmp_path, photos):
     page = write(tmp_path / "new" / "page.html", photos)
     assert page.text("title") == page.text("h1") == ["What the model finds"]
-    assert page.text("p")[:2] == ["First paragraph.", "Second one."]
+    assert page.text("p")[0] == "What this is."
     assert page.text("th") == ["recipe", "R@1", "Med r", "paper", "best"]
     assert page.text("td") == ["20.1", "7", "40.2", "2"]
     assert [th["scope"] for th in page.all("th")] == ["col"] * 3 + ["row"] * 2
@@ -166,9 +168,24 @@ def test_text_stays_text(tmp_path, photos):
     assert page.all("img")[1]["alt"] == NASTY
 
 
+def test_a_file_name_is_no_markup(tmp_path):
+    """Also not at the end of an attribute, where a quote would be enough."""
+    read, broken = tmp_path / '<b>&".jpg', tmp_path / '<i>&".jpg'
+    Image.new("RGB", (40, 30)).save(read)
+    broken.touch()
+    hits = [(read, 0.5, None), (broken, 0.4, None)]
+    page = Reader(arithmetic_page(tmp_path / "page.html", read, ['<u>"'], ["red"], hits).read_text())
+    assert not page.all("b") and not page.all("i") and not page.all("u")
+    assert [img["alt"] for img in page.all("img")] == [
+        'The photo that is asked about: <b>&"', 'Result 1 for the photo − “<u>"” + “red”: <b>&"',
+    ]  # fmt: skip
+    assert page.text("title") == page.text("h1") == ['Photo − “<u>"” + “red”']
+    assert '<i>&".jpg cannot be read' in page.text("div")
+
+
 def test_empty_parts_are_left_out(tmp_path, photos):
-    page = write(tmp_path / "p.html", photos, intro="", table=(), text_queries=(), image_queries=())
-    assert not page.all("table") and not page.all("section") and not page.all("p")
+    page = write(tmp_path / "p.html", photos, table=(), text_queries=(), image_queries=())
+    assert not page.all("table") and not page.all("section") and page.text("p") == ["What this is."]
 
 
 def test_a_failed_write_leaves_the_old_page(tmp_path, photos, monkeypatch):

@@ -1,6 +1,6 @@
 """The demo page of a model on a split: its table row, sentences with their photos, photos with their sentences.
 
-Chooses what is shown; how it looks is layout.py's.
+Chooses what is shown; how it looks is the templates'.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,32 @@ from vse.data.datasets import Dataset
 from vse.evaluate import HEADER, row_of
 from vse.features.build import Features
 from vse.model import VSE
-from vse.pages.layout import photo_article, photo_row, retrieval_page
-from vse.pages.layout import write_page as write_html
+from vse.pages.layout import CaptionHits, PhotoHits, write_html
 from vse.search.index import Index
 from vse.search.queries import Hit
 
 _SHOWN = 5  # hits a query
+
+
+def retrieval_page(
+    out: Path,
+    *,
+    title: str,
+    intro: str,
+    table: Sequence[Sequence[str]] = (),
+    text_queries: Sequence[tuple[str, PhotoHits]] = (),
+    image_queries: Sequence[tuple[Path, Sequence[str], CaptionHits]] = (),
+) -> Path:
+    """`out`, written whole or not at all: a table, photos for sentences, sentences for photos; empty parts left out.
+
+    `table`: its header, then its rows, each led by its name.
+    `text_queries`: (sentence, photos found). `image_queries`: (photo, what people wrote, captions found).
+    """
+    judged = any(right is not None for *_, hits in [*text_queries, *image_queries] for *_, right in hits)
+    return write_html(
+        out, "retrieval.html", title=title, intro=intro, table=table, text_queries=text_queries,
+        image_queries=image_queries, judged=judged,
+    )  # fmt: skip
 
 
 def write_page(model: VSE, split: Dataset, features: Features, out: Path, *, queries: int = 12, seed: int = 0) -> Path:
@@ -64,6 +84,6 @@ def answer_page(out: Path, query: str | Path, hits: Sequence[Hit], folder: Path 
     photos = [(folder / hit.name, hit.score, None) for hit in hits]
     if isinstance(query, str):
         return retrieval_page(out, title="Photos for a sentence", intro=intro, text_queries=[(query, photos)])
-    asked = photo_article(query, f"The photo that is asked about: {query.stem}", "")
-    row = f"<article>{photo_row(photos, f'the photo {query.stem}')}</article>"
-    return write_html(out, "Photos like a photo", intro, [asked, "<section>", "<h2>is near</h2>", row, "</section>"])
+    return write_html(
+        out, "near_photo.html", title="Photos like a photo", intro=intro, photo=query, words=[], hits=photos
+    )
