@@ -27,8 +27,10 @@ from scnlm.captions.captioner import ENCODER as ENCODER_PART
 from scnlm.captions.captioner import TRIGRAM, WEIGHTS, CaptionConfig, Captioner, shipped_set
 from scnlm.captions.describe import nearest_sentences
 from scnlm.rerank.cider import Cider
-from scnlm.rerank.score import VOTERS, Candidate, Weights, parts, ranked, tune
+from scnlm.rerank.score import Candidate, Weights, parts
 from scnlm.rerank.trigram import Trigram, estimate
+from scnlm.rerank.tuning import tune
+from scnlm.rerank.vote import VOTERS, ranked
 from scnlm.tags import tag_cache
 from scnlm.train import LMTrainConfig, train
 from vse.data.datasets import Dataset, read_dataset

@@ -21,7 +21,8 @@ from experiments.results import origin
 from scnlm.captions.captioner import ENCODER, Captioner, shipped_set
 from vse.data.datasets import read_dataset
 from vse.evaluate import evaluate
-from vse.features.build import extract_features, open_combined
+from vse.features.build import extract_features
+from vse.features.side_by_side import open_combined
 from vse.runs import checkpoint
 from vse.system.errors import InputError
 from vse.system.files import json_text

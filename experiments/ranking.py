@@ -16,7 +16,9 @@ from experiments.results import changed, mean_and_sd, origin
 from vse.configs import TrainConfig
 from vse.data.datasets import Dataset, read_dataset
 from vse.evaluate import evaluate
-from vse.features.build import Features, combine_features, extract_features, open_features
+from vse.features.build import extract_features
+from vse.features.side_by_side import combine_features
+from vse.features.store import Features, open_features
 from vse.model import VSE
 from vse.recipes import RECIPES
 from vse.runs import checkpoint

@@ -28,7 +28,9 @@ from vse.batches import Batch, TrainingSet
 from vse.configs import TrainConfig
 from vse.data.datasets import read_dataset
 from vse.data.vocabulary import Vocabulary, tokenize
-from vse.features.build import FeatureExtractor, Features, extract_features
+from vse.features.build import extract_features
+from vse.features.extractor import FeatureExtractor
+from vse.features.store import Features
 from vse.losses import make_objective
 from vse.metrics import Cosines, block_ranks
 from vse.model import VSE

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.ranking import EXPERIMENTS, trained
-from vse.features.build import Features
+from vse.features.store import Features
 from vse.model import VSE
 from vse.system.errors import InputError
 

@@ -140,7 +140,8 @@ def assemble(
     """
     from scnlm.captions.assemble import assemble
     from vse.data.datasets import read_dataset
-    from vse.features.build import open_combined, without_skipped
+    from vse.features.side_by_side import open_combined
+    from vse.features.store import without_skipped
     from vse.runs.checkpoint import load
     from vse.system.device import find_device
 

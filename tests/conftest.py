@@ -13,7 +13,7 @@ import torch  # noqa: E402
 from tiny_world import COLOURS, FRAMES, THINGS  # noqa: E402
 
 from vse.data.datasets import Dataset  # noqa: E402
-from vse.features.build import Features  # noqa: E402
+from vse.features import Features  # noqa: E402
 from vse.system.precision import has_bfloat16  # noqa: E402
 
 torch.set_num_threads(1)

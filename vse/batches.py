@@ -14,7 +14,7 @@ from torch import Tensor
 from vse.data.datasets import Dataset
 from vse.data.sentences import Sentences, pad
 from vse.data.vocabulary import Vocabulary
-from vse.features.build import Features
+from vse.features.store import Features
 from vse.system.errors import InputError
 
 

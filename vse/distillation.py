@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from vse.batches import Batch
 from vse.data.datasets import Dataset
-from vse.features.build import Features
+from vse.features.store import Features
 from vse.model import VSE, side_by_side
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vse.data.datasets import Dataset
-from vse.features.build import Features
+from vse.features.store import Features
 from vse.metrics import Cosines, Recall, Scorer, block_ranks, bootstrap_rsum, rsum
 from vse.model import VSE, side_by_side
 from vse.system.errors import InputError

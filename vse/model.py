@@ -18,9 +18,10 @@ from vse.data.sentences import pad
 from vse.data.vocabulary import PAD_ID, UNK_ID, Vocabulary
 from vse.encoders.image import ImageEncoder
 from vse.encoders.text import make_text_encoder
-from vse.features.build import FeatureExtractor, Features
+from vse.features.extractor import FeatureExtractor
 from vse.features.info import shape_of
 from vse.features.named import permitted
+from vse.features.store import Features
 from vse.system.errors import InputError
 
 _MOST_WORDS = 32_768  # of a batch, padding included; bounds the memory of `encode_texts`

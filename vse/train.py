@@ -18,7 +18,7 @@ from vse.data.vocabulary import Vocabulary
 from vse.data.word_vectors import read_word_vectors
 from vse.distillation import Teacher, distillation
 from vse.evaluate import Row, evaluate
-from vse.features.build import Features
+from vse.features.store import Features
 from vse.losses import InfoNCELoss, RankingLoss, make_objective
 from vse.model import VSE
 from vse.runs import checkpoint, distributed

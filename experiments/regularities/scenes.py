@@ -19,7 +19,8 @@ from experiments import RUNS
 from experiments.regularities.methods import METHODS, TOP, embedded, query_of, top_others
 from experiments.results import changed
 from vse.data.datasets import read_dataset
-from vse.features.build import Features, extract_features
+from vse.features.build import extract_features
+from vse.features.store import Features
 from vse.recipes import RECIPES
 from vse.runs import checkpoint
 from vse.scenes.scenes import COLOURS, PLACES, Scene, read_truth, render

@@ -21,11 +21,13 @@ from scnlm.captions.captioner import CONCEPTS, DECODER, ENCODER, TRIGRAM, WEIGHT
 from scnlm.language_model import STRUCTURES
 from scnlm.rerank.cider import Cider
 from scnlm.rerank.concepts import SentenceBank
-from scnlm.rerank.score import Candidate, Weights, parts, ranked, tune
+from scnlm.rerank.score import Candidate, Weights, parts
 from scnlm.rerank.trigram import Trigram
+from scnlm.rerank.tuning import tune
+from scnlm.rerank.vote import ranked
 from vse.data.datasets import Dataset
 from vse.data.vocabulary import tokenize
-from vse.features.build import Features
+from vse.features.store import Features
 from vse.model import VSE
 from vse.runs import checkpoint
 from vse.system import manifest

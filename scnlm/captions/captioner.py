@@ -15,8 +15,9 @@ from scnlm.configs import CaptionConfig
 from scnlm.generate import Decoder
 from scnlm.language_model import LanguageModel
 from scnlm.rerank.concepts import Concepts, SentenceBank
-from scnlm.rerank.score import Candidate, Weights, measure, ranked
+from scnlm.rerank.score import Candidate, Weights, measure
 from scnlm.rerank.trigram import Trigram
+from scnlm.rerank.vote import ranked
 from vse.model import VSE
 from vse.runs import checkpoint
 from vse.system import manifest

@@ -12,8 +12,9 @@ from PIL import Image
 from vse.data import photos
 from vse.data.datasets import read_dataset
 from vse.data.photo_files import HEIF_SUFFIXES, PHOTO_SUFFIXES
-from vse.data.photos import FORMATS, VIEWS, BadPhoto, check_photo, cut, read_photo, upright_rgb
+from vse.data.photos import FORMATS, BadPhoto, check_photo, read_photo, upright_rgb
 from vse.data.report import unreadable_images
+from vse.features.crops import VIEWS, cut
 from vse.system.errors import InputError
 
 

@@ -18,11 +18,12 @@ from experiments import RESULTS, captions, free_photos, paper, per_image, perple
 from experiments.caption_metrics import METRICS
 from scnlm.captions.captioner import CaptionConfig, Captioner
 from scnlm.rerank.cider import Cider
-from scnlm.rerank.score import Candidate, Weights, ranked
+from scnlm.rerank.score import Candidate, Weights
+from scnlm.rerank.vote import ranked
 from scnlm.train import LMTrainConfig
 from vse.data.datasets import Dataset, read_dataset
 from vse.data.photos import read_photo
-from vse.features.build import open_combined
+from vse.features.side_by_side import open_combined
 from vse.recipes import RECIPES
 from vse.system import command_line
 from vse.system.errors import InputError

@@ -15,11 +15,9 @@ import torch
 from PIL import Image
 
 from vse.features import build as image_features
-from vse.features.build import (
-    FeatureExtractor,
-    extract_features,
-    open_features,
-)
+from vse.features.build import extract_features
+from vse.features.extractor import FeatureExtractor
+from vse.features.store import open_features
 from vse.system.errors import InputError
 from vse.system.files import locked
 

@@ -7,9 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vse.features.build import (
-    FeatureExtractor,
-)
+from vse.features.extractor import FeatureExtractor
 from vse.system import precision as precision_module
 from vse.system.errors import InputError
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from vse.features import _torchvision
 from vse.features import weights as cnn_weights
 from vse.features._torchvision import import_torchvision
-from vse.features.build import FeatureExtractor
+from vse.features.extractor import FeatureExtractor
 from vse.features.networks import ENCODERS, load_cnn
 from vse.system.errors import InputError
 

@@ -9,7 +9,7 @@ import pytest
 from vse.data.datasets import Dataset
 from vse.features import info as feature_info
 from vse.features.folder import open_partial, seal
-from vse.features.sources import combine_features, open_combined
+from vse.features.side_by_side import combine_features, open_combined
 from vse.features.store import Features, open_features, without_skipped
 from vse.system.errors import InputError
 

@@ -9,9 +9,7 @@ from PIL import Image
 from torch import nn
 
 from vse.features import extractor as feature_extractor
-from vse.features.build import (
-    extract_features,
-)
+from vse.features.build import extract_features
 from vse.features.networks import CNN, Preprocessing
 
 

@@ -15,8 +15,9 @@ from scnlm.generate import Decoder
 from scnlm.language_model import LanguageModel
 from scnlm.models import MODELS, LMConfig
 from scnlm.rerank.kneser_ney import estimate
-from scnlm.rerank.score import VOTERS, Candidate, Weights, measure, overlaps, parts, ranked, repeats, score, weighted
+from scnlm.rerank.score import Candidate, Weights, measure, parts, repeats, score, weighted
 from scnlm.rerank.trigram import Trigram
+from scnlm.rerank.vote import VOTERS, overlaps, ranked
 from scnlm.structure import StructureBank, TagVocabulary
 from vse.data.vocabulary import EOS, EOS_ID, SPECIALS, Vocabulary
 from vse.encoders.text import TextConfig

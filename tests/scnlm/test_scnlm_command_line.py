@@ -25,10 +25,12 @@ from scnlm.__main__ import main
 from scnlm.captions.assemble import Tuned
 from scnlm.captions.captioner import CaptionConfig, Captioner, shipped_set
 from scnlm.rerank.cider import Cider
-from scnlm.rerank.score import Weights, ranked, tune
+from scnlm.rerank.score import Weights
 from scnlm.rerank.score import parts as parts_of
+from scnlm.rerank.tuning import tune
+from scnlm.rerank.vote import ranked
 from vse.data.datasets import read_dataset
-from vse.features.build import open_combined
+from vse.features.side_by_side import open_combined
 from vse.runs import checkpoint
 from vse.system.errors import InputError
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-import vse.features.build
+import vse.features
 from vse.__main__ import main
 from vse.configs import TrainConfig
 from vse.data.datasets import read_dataset
 from vse.encoders.image import ImageConfig
 from vse.encoders.text import TextConfig
-from vse.features.build import open_combined
+from vse.features.side_by_side import open_combined
 from vse.model import VSEConfig
 from vse.recipes import RECIPES
 from vse.runs.checkpoint import load
@@ -161,7 +161,7 @@ def test_evaluate_prints_the_row_and_writes_it(world, run, tmp_path):
 
 def test_a_run_trained_from_python_sees_the_features_as_it_did(world, tmp_path):
     """The command line scales features so that several can stand side by side; here nothing did."""
-    features, dataset = vse.features.build.open_features(world.matrix), read_dataset(world.csv)
+    features, dataset = vse.features.open_features(world.matrix), read_dataset(world.csv)
     image = ImageConfig(hidden=3)  # not linear: a scale would show
     config = TrainConfig(VSEConfig(8, image, TextConfig(word_dim=6, hidden=6)), epochs=1)
     train(config, dataset, features, tmp_path / "run", device="cpu")
@@ -259,7 +259,7 @@ def test_a_real_cnn_from_photos_to_answers(world, tmp_path):
     assert (made.status, made.err) == (0, []) and "9 images x 1 views x 1 regions x 1,280" in made.out
     command = ("train", csv, "--features", tmp_path / "f", "--out", tmp_path / "run")
     works(*command, *TINY, "--batch-size", 6, "--epochs", 1)
-    model, stored = load(tmp_path / "run"), vse.features.build.open_features(tmp_path / "f")
+    model, stored = load(tmp_path / "run"), vse.features.open_features(tmp_path / "f")
     text = rows[0][1]
     said = call("search", tmp_path / "run", text, "--images", photos, "--json")
     hits = [json.loads(line) for line in said.out.splitlines()]

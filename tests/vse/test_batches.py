@@ -9,7 +9,7 @@ import torch
 from vse.batches import TextPairs, TrainingSet
 from vse.data.sentences import pad
 from vse.data.vocabulary import MOST_WORDS, PAD_ID, Vocabulary
-from vse.features.build import Features
+from vse.features.store import Features
 from vse.system.errors import InputError
 
 

@@ -11,7 +11,7 @@ import torch
 from vse.data.vocabulary import Vocabulary
 from vse.encoders.text import TextConfig
 from vse.evaluate import HEADER, evaluate, row_of
-from vse.features.build import Features
+from vse.features.store import Features
 from vse.metrics import Cosines, Recall, bootstrap_rsum, i2t_ranks, t2i_ranks
 from vse.model import VSE, VSEConfig
 from vse.runs.log import RunLog

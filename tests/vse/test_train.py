@@ -17,7 +17,7 @@ from vse.configs import TrainConfig
 from vse.encoders.image import ImageConfig
 from vse.encoders.text import TextConfig
 from vse.evaluate import evaluate
-from vse.features.build import Features
+from vse.features.store import Features
 from vse.losses import LossConfig
 from vse.model import VSEConfig
 from vse.runs import checkpoint

@@ -167,7 +167,8 @@ def page(
         queries: how many of each kind, drawn with --seed.
     """
     from vse.data.datasets import read_dataset
-    from vse.features.build import open_combined, without_skipped
+    from vse.features.side_by_side import open_combined
+    from vse.features.store import without_skipped
     from vse.pages.retrieval import write_page
     from vse.runs.checkpoint import load
     from vse.system.device import find_device
@@ -180,7 +181,7 @@ def page(
 
 def _load_searcher(run: Path, features: list[Path], device: str, cnns: list[str]):
     """The model of a run, which may use the CNNs given, and the opened features, None for none; both fit each other."""
-    from vse.features.build import open_combined
+    from vse.features.side_by_side import open_combined
     from vse.runs.checkpoint import load
     from vse.system.device import find_device
 

@@ -41,7 +41,8 @@ def train(
     """
     from vse.data.datasets import read_dataset, read_extra_text
     from vse.evaluate import HEADER
-    from vse.features.build import open_combined, without_skipped
+    from vse.features.side_by_side import open_combined
+    from vse.features.store import without_skipped
     from vse.runs.checkpoint import load
     from vse.train import train
 
@@ -74,7 +75,8 @@ def evaluate(
     """
     from vse.data.datasets import read_dataset
     from vse.evaluate import HEADER, evaluate
-    from vse.features.build import open_combined, without_skipped
+    from vse.features.side_by_side import open_combined
+    from vse.features.store import without_skipped
     from vse.runs.checkpoint import load, read_config, write_json
     from vse.system.device import find_device
 

@@ -1,7 +1,7 @@
 """Image folder -> feature matrix of a frozen CNN, one row an image (section 1): the extraction loop.
 
 Interrupted at any moment, the same call goes on. What is on disk meanwhile is folder.py, the matrix
-once made store.py, the CNN and its crops extractor.py; their public names are also here.
+once made store.py, the CNN and its crops extractor.py.
 """
 
 import contextlib
@@ -17,29 +17,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vse.data.photos import VIEWS, BadPhoto, bad_photos, check_photos
+from vse.data.photos import BadPhoto, bad_photos, check_photos
 from vse.features import folder
-from vse.features.extractor import DEFAULT_ENCODER, CombinedExtractor, FeatureExtractor, configuration, decoded
+from vse.features.extractor import DEFAULT_ENCODER, FeatureExtractor, configuration, decoded
 from vse.features.info import read_info
-from vse.features.sources import combine_features, open_combined
-from vse.features.store import PROGRESS, Features, open_features, without_skipped
+from vse.features.store import PROGRESS, Features, open_features
 from vse.system.device import find_device
 from vse.system.errors import InputError
 from vse.system.files import locked, read_json
 from vse.system.precision import PRECISIONS, describe_device, resolve_precision
-
-__all__ = [
-    "DEFAULT_ENCODER",
-    "VIEWS",
-    "CombinedExtractor",
-    "FeatureExtractor",
-    "Features",
-    "combine_features",
-    "open_combined",
-    "extract_features",
-    "open_features",
-    "without_skipped",
-]
 
 _FLUSH_EVERY = 8  # batches; a kill costs at most these
 

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from vse.data.photos import VIEWS, BadPhoto, cut, read_photo, upright_rgb
+from vse.data.photos import BadPhoto, read_photo, upright_rgb
+from vse.features.crops import VIEWS, cut
 from vse.features.info import VERSION
 from vse.features.networks import load_cnn
 from vse.features.weights import file_digest

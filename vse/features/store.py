@@ -3,7 +3,7 @@
 
 DIR/features.npy (N, V, R, D), DIR/names.txt one image name a line, DIR/features.json what made it. A user's
 own matrix needs only the first two; matrix.as_views_and_regions says which shapes. Writes no features;
-several side by side are those of sources.py. Axes: N images, V stored views (crops), R regions of the feature
+several side by side are side_by_side.py. Axes: N images, V stored views (crops), R regions of the feature
 map in row-major order, D feature_dim.
 """
 
@@ -19,8 +19,7 @@ from jaxtyping import Int
 
 from vse.data.datasets import Dataset
 from vse.features.info import INFO, check_progress, read_info
-from vse.features.matrix import as_views_and_regions, check_finite, open_matrix, read_names
-from vse.features.side_by_side import SideBySide
+from vse.features.matrix import SideBySide, as_views_and_regions, check_finite, open_matrix, read_names
 from vse.system.errors import InputError
 from vse.system.files import read_json, sha256_of
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vse.data.datasets import Dataset
 from vse.evaluate import HEADER, row_of
-from vse.features.build import Features
+from vse.features.store import Features
 from vse.metrics import Cosines
 from vse.model import VSE
 from vse.pages.layout import CaptionHits, PhotoHits, write_html

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from vse.data.vocabulary import Vocabulary
 from vse.features.info import check_info
-from vse.features.side_by_side import SideBySide
+from vse.features.matrix import SideBySide
 from vse.model import VSE, VSEConfig
 from vse.system import manifest
 from vse.system.errors import InputError

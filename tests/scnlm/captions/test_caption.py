@@ -16,8 +16,9 @@ from scnlm.captions.page import Described, caption_page
 from scnlm.language_model import LanguageModel
 from scnlm.models import LMConfig
 from scnlm.rerank.concepts import CONTENTS, NEAREST, NEIGHBOURS, Concepts, SentenceBank
-from scnlm.rerank.score import Candidate, Weights, ranked, stopwords
+from scnlm.rerank.score import Candidate, Weights, stopwords
 from scnlm.rerank.trigram import Trigram, estimate
+from scnlm.rerank.vote import ranked
 from scnlm.structure import StructureBank, TagVocabulary
 from vse.data.vocabulary import EOS, EOS_ID, SPECIALS, Vocabulary
 from vse.encoders.text import TextConfig

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from scnlm.rerank.score import _NAMES, Weights, _Pool, tune, weighted
+from scnlm.rerank.score import Weights, weighted
+from scnlm.rerank.tuning import _NAMES, tune
 from vse.system.errors import InputError
 
 

@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 
 from vse.features import store as feature_store
-from vse.features.build import (
-    FeatureExtractor,
-    Features,
-    combine_features,
-    open_features,
-)
+from vse.features.extractor import FeatureExtractor
+from vse.features.side_by_side import combine_features
+from vse.features.store import Features, open_features
 from vse.system.errors import InputError
 
 pytest.register_assert_rewrite("small_cnn")
