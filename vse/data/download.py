@@ -15,7 +15,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 import pooch
 import requests
@@ -82,30 +81,21 @@ _KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent"
 SOURCES = {
     "flickr8k": (
         Archive(
-            f"{_FLICKR8K}/Flickr8k_text.zip",
-            lambda f: f.endswith(".txt"),
-            "Flickr8k_text",
-            _texts_problem,
+            f"{_FLICKR8K}/Flickr8k_text.zip", lambda f: f.endswith(".txt"), "Flickr8k_text", _texts_problem,
             "md5:bf6c1abcb8e4a833b7f922104de18627",
         ),
         Archive(
-            f"{_FLICKR8K}/Flickr8k_Dataset.zip",
-            is_photo,
-            "Flicker8k_Dataset",
-            _photos_problem,
+            f"{_FLICKR8K}/Flickr8k_Dataset.zip", is_photo, "Flicker8k_Dataset", _photos_problem,
             "md5:f18a1e2920de5bd84dae7cf08ec78978",
         ),
     ),
     "flickr30k-captions": (
         Archive(
-            f"{_KARPATHY}/caption_datasets.zip",
-            lambda f: f == "dataset_flickr30k.json",
-            "dataset_flickr30k.json",
-            _karpathy_problem,
-            "md5:4fa8c08369d22fe16e41dc124bd1adc2",
+            f"{_KARPATHY}/caption_datasets.zip", lambda f: f == "dataset_flickr30k.json", "dataset_flickr30k.json",
+            _karpathy_problem, "md5:4fa8c08369d22fe16e41dc124bd1adc2",
         ),
     ),
-}
+}  # fmt: skip
 
 
 def download(name: str, out: Path, *, mirror: str | None = None) -> Path:
@@ -177,7 +167,7 @@ class ResumingDownloader(pooch.HTTPDownloader):
 
     def __init__(self, path: Path):
         """`path`: where the file will be; messages and the .part file are named after it."""
-        super().__init__(progressbar=True, chunk_size=PIECE, timeout=TIMEOUT_S)
+        super().__init__(progressbar=True, chunk_size=PIECE)
         self.path = path
         self.part = path.with_name(path.name + ".part")
 
@@ -194,8 +184,7 @@ class ResumingDownloader(pooch.HTTPDownloader):
                 status = error.response.status_code if error.response is not None else 0
                 if isinstance(error, ValueError) or (400 <= status < 500 and status != 416):
                     break  # no URL, no such file: asking again will not help
-        size = self.part.stat().st_size
-        if not size:
+        if not (size := self.part.stat().st_size):
             self.part.unlink()
         kept = f" ({self.part.name} keeps the first {size} bytes, run again to go on there)" if size else ""
         raise InputError(f"{url}: {reason}{kept}; {_by_hand(self.path)}")
@@ -204,27 +193,21 @@ class ResumingDownloader(pooch.HTTPDownloader):
         """Adds to the .part file what is still missing of it."""
         with open(self.part, "ab") as file:
             have = file.tell()
-            asked = {"Range": f"bytes={have}-"} if have else {}
-            self.kwargs["headers"] = {"Accept-Encoding": "identity"} | asked
-            self.kwargs["hooks"] = {"response": partial(_fit, file, have)}
+            wanted = {"Range": f"bytes={have}-"} if have else {}
+            self.kwargs = {"headers": {"Accept-Encoding": "identity"} | wanted, "timeout": TIMEOUT_S}
+            self.kwargs["hooks"] = {"response": partial(self._fit, have)}
             try:
                 super().__call__(url, file, None)
             except requests.HTTPError as error:
-                if error.response.status_code != 416:
-                    raise
-                if error.response.headers.get("Content-Range") != f"bytes */{have}":  # nothing comes after what we have
-                    file.truncate(0)
+                if error.response.status_code != 416 or not self.part.stat().st_size:  # 416: nothing comes after it
                     raise
 
-
-def _fit(file: BinaryIO, have: int, response: requests.Response, **_: object) -> None:
-    """Empties the file where the server sends another part than the one after the first `have` bytes."""
-    told = response.headers.get("Content-Range", "")  # "bytes 100-199/200"
-    if response.status_code == 200:  # it does not know Range
-        file.truncate(0)
-    elif response.status_code == 206 and not told.startswith(f"bytes {have}-"):
-        file.truncate(0)
-        raise requests.RequestException(f"asked for bytes from {have}, got {told!r}")
+    def _fit(self, have: int, response: requests.Response, **_: object) -> None:
+        """Empties the .part file where what is sent does not go on after its `have` bytes: no Range there, too long."""
+        told = response.headers.get("Content-Range", "")  # "bytes 100-199/200", "bytes */200"
+        fits = told.startswith(f"bytes {have}-") or told == f"bytes */{have}"
+        if response.status_code in (200, 206, 416) and not fits:
+            os.truncate(self.part, 0)
 
 
 def _reason(error: requests.RequestException) -> str:
