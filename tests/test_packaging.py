@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import vse
 from scnlm.captions import captioner
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +29,12 @@ def test_all_of_the_shipped_set_is_package_data():
     assert package == "scnlm.shipped" and package in SETUPTOOLS["packages"]
     brought = {p for p in (ROOT / folder).glob(f"{pattern}/*") if p.is_file()}
     assert brought == {p for p in (ROOT / "models").rglob("*") if p.is_file()}
+
+
+def test_the_version_is_the_same_everywhere():
+    version = vse.__version__
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_the_installed_copy_is_found(tmp_path, monkeypatch):
