@@ -1,12 +1,21 @@
-"""What `pip install .` puts into place: every package, and as package data the shipped set and the templates."""
+"""What `pip install .` puts into place: every package, package data, and all that is imported."""
 
+import ast
+import importlib.metadata
+import re
+import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+import vse
 from scnlm.captions import captioner
 
 ROOT = Path(__file__).parent.parent
-SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 
 
 def test_no_subpackage_is_left_out():
@@ -29,6 +38,12 @@ def test_every_template_is_package_data():
     assert templates and templates <= brought
 
 
+def test_the_version_is_the_same_everywhere():
+    version = vse.__version__
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
 def test_the_installed_copy_is_found(tmp_path, monkeypatch):
     """Beside the installed modules, where there is no checkout."""
     there = tmp_path / "site" / "scnlm" / "shipped" / "flickr8k"
@@ -36,3 +51,59 @@ def test_the_installed_copy_is_found(tmp_path, monkeypatch):
     (there / captioner.WEIGHTS).write_text("{}")
     monkeypatch.setattr(captioner, "__file__", str(tmp_path / "site" / "scnlm" / "captions" / "captioner.py"))
     assert captioner.shipped_set() == there
+
+
+def names(requirements: list[str]) -> set[str]:
+    """The distributions of lines such as "torch>=2.13"."""
+    return {re.split(r"[=<>\s]", line)[0].lower().replace("_", "-") for line in requirements}
+
+
+DEPENDENCIES = names(PYPROJECT["project"]["dependencies"])
+EXTRAS = {extra: names(lines) for extra, lines in PYPROJECT["project"]["optional-dependencies"].items()}
+PINNED = names([line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")])
+BY_NAME = ("import_module", "importorskip", "find_spec")
+NOT_PINNED = {"umap": "umap-learn", "pillow_heif": "pillow-heif"}  # module -> distribution of what no test needs
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """(top-level module, guarded: in a function or a `try`, or only looked for) of each import of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    blocks = [block for block in ast.walk(tree) if isinstance(block, ast.FunctionDef | ast.Try)]
+    guarded = {id(node) for block in blocks for node in ast.walk(block)}
+    for node in ast.walk(tree):
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [node.module]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(BY_NAME):
+            modules = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+        asks = isinstance(node, ast.Call) and ast.unparse(node.func).endswith("find_spec")
+        yield from ((module.split(".")[0], asks or id(node) in guarded) for module in modules)
+
+
+def third_party(top: str) -> set[tuple[str, bool]]:
+    """(distribution, guarded) of all that the Python files of a folder import and that is neither Python's nor ours."""
+    helpers = {path.stem for path in (ROOT / "tests" / "helpers").glob("*.py")}
+    ours = {"vse", "scnlm", "experiments"} | helpers | sys.stdlib_module_names
+    installed = importlib.metadata.packages_distributions()
+    found = {item for path in (ROOT / top).rglob("*.py") for item in imports(path) if item[0] not in ours}
+    distributions = {module: (installed.get(module) or [NOT_PINNED.get(module, module)])[0] for module, _ in found}
+    return {(distributions[module].lower().replace("_", "-"), guarded) for module, guarded in found}
+
+
+@pytest.mark.parametrize("top", ["vse", "scnlm"])
+def test_what_the_packages_import_is_a_dependency_or_an_extra_they_do_without(top):
+    extras = set().union(*(EXTRAS[extra] for extra in ("timm", "tensorboard", "umap", "heif")))
+    for distribution, guarded in third_party(top):
+        assert distribution in DEPENDENCIES or (guarded and distribution in extras), distribution
+
+
+@pytest.mark.parametrize("top", ["experiments", "tests", "notebooks"])
+def test_what_experiments_and_tests_import_is_declared_and_pinned(top):
+    declared = DEPENDENCIES.union(*EXTRAS.values())
+    assert {distribution for distribution, _ in third_party(top)} <= declared & (PINNED | set(NOT_PINNED.values()))
+
+
+def test_what_is_declared_is_pinned_and_nothing_else():
+    assert DEPENDENCIES.union(*EXTRAS.values()) - set(NOT_PINNED.values()) == PINNED

@@ -72,13 +72,16 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site(monkeypatch):
-    """A running server; `download` does not wait between attempts and expects 3 photos, 2 JSON images."""
+    """A running server; `download` waits for nothing and expects 3 photos, 2 JSON images and no certain hash."""
     site = Site()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"site": site}))
     thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01), daemon=True)
     thread.start()
     site.url = f"http://127.0.0.1:{server.server_port}/copies"
     monkeypatch.setattr(module, "WAIT_S", 0.0)
+    for name, archives in module.SOURCES.items():
+        archives = tuple(replace(archive, known_hash=None) for archive in archives)
+        monkeypatch.setitem(module.SOURCES, name, archives)
     monkeypatch.setattr(module, "FLICKR8K_PHOTOS_EXPECTED", 3)
     monkeypatch.setattr(module, "FLICKR30K_IMAGES_EXPECTED", 2)
     for name in ("NO_PROXY", "no_proxy"):
@@ -339,10 +342,10 @@ def test_a_known_checksum_is_checked(site, tmp_path, monkeypatch):
     site.files = {"caption_datasets.zip": flickr30k_file()}
     (archive,) = module.SOURCES["flickr30k-captions"]
     right = hashlib.sha256(flickr30k_file()).hexdigest()
-    monkeypatch.setitem(module.SOURCES, "flickr30k-captions", (replace(archive, sha256="0" * 64),))
+    monkeypatch.setitem(module.SOURCES, "flickr30k-captions", (replace(archive, known_hash="0" * 64),))
     fails("hash", right, "by hand", out=tmp_path, mirror=site.url)
     assert names_in(tmp_path) == []
-    monkeypatch.setitem(module.SOURCES, "flickr30k-captions", (replace(archive, sha256=right),))
+    monkeypatch.setitem(module.SOURCES, "flickr30k-captions", (replace(archive, known_hash=right),))
     download("flickr30k-captions", tmp_path, mirror=site.url)
     assert names_in(tmp_path) == ["dataset_flickr30k.json"]
 
@@ -357,8 +360,9 @@ def test_no_room_and_no_such_data_set(site, tmp_path, monkeypatch):
     fails("10 are free", out=tmp_path, mirror=site.url)
 
 
-def test_the_addresses_are_those_of_the_public_copies():
+def test_the_addresses_are_those_of_the_public_copies_and_their_hashes_are_pinned():
     urls = [archive.url for archives in module.SOURCES.values() for archive in archives]
+    assert all(archive.known_hash for archives in module.SOURCES.values() for archive in archives)
     assert urls == [
         "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/Flickr8k_text.zip",
         "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/Flickr8k_Dataset.zip",

@@ -1,15 +1,16 @@
 """The frozen CNNs: the right layer, preprocessing and weights; nothing here needs a network."""
 
 import hashlib
+import io
 import pickle
 import socket
 import sys
-import urllib.error
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import requests
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -166,16 +167,23 @@ def test_the_library_prints_nothing(capsys):
 
 def test_weights_that_cannot_be_fetched(tmp_path, monkeypatch):
     def no_network(url, *args, **kwargs):
-        raise urllib.error.URLError("Name or service not known")
+        raise requests.ConnectionError("Name or service not known")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    monkeypatch.setattr(requests, "get", no_network)
     with pytest.raises(InputError) as caught:
         load_cnn("alexnet")
     message = str(caught.value)
     for part in ("alexnet", "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", "--weights FILE"):
         assert part in message
-    assert str(tmp_path / "hub" / "checkpoints") in message and "\n" not in message
+    folder = tmp_path / "hub" / "checkpoints"
+    assert str(folder) in message and "\n" not in message and not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet152", "vgg19"])
+def test_what_torchvision_publishes_is_pinned(name):
+    file = import_torchvision().models.get_model_weights(name).IMAGENET1K_V1.url.rsplit("/", 1)[1]
+    assert cnn_weights._KNOWN_HASHES[file].startswith(Path(file).stem.rsplit("-", 1)[1])
 
 
 def test_weights_put_into_the_hub_folder_are_found(tmp_path, monkeypatch):
@@ -188,19 +196,25 @@ def test_weights_put_into_the_hub_folder_are_found(tmp_path, monkeypatch):
 
 
 def test_weights_are_fetched_without_a_home(tmp_path, monkeypatch):
-    def fetched(url, target, prefix):
-        Path(target).write_bytes(b"weights")
+    def get(url, **kwargs):
+        response = requests.Response()
+        response.status_code, response.raw = 200, io.BytesIO(b"weights")
+        return response
 
-    digest = hashlib.sha256(b"weights").hexdigest()[:8]
     monkeypatch.delenv("TORCH_HOME", raising=False)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: "~/.cache/torch/hub")  # what torch says without a home
     monkeypatch.setattr(cnn_weights, "user_cache", lambda program: tmp_path / program)
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fetched)
-    path = cnn_weights.fetch(f"https://somewhere/net-{digest}.pth", "net")
-    assert path == tmp_path / "torch" / "hub" / "checkpoints" / f"net-{digest}.pth"
+    monkeypatch.setattr(requests, "get", get)
+    monkeypatch.setitem(cnn_weights._KNOWN_HASHES, "net.pth", hashlib.sha256(b"weights").hexdigest())
+    monkeypatch.setitem(cnn_weights._KNOWN_HASHES, "other.pth", "0" * 64)
+    path = cnn_weights.fetch("https://somewhere/net.pth", "net")
+    assert path == tmp_path / "torch" / "hub" / "checkpoints" / "net.pth" and path.read_bytes() == b"weights"
+    with pytest.raises(InputError, match="of other cannot be fetched .*hash.*--weights FILE"):
+        cnn_weights.fetch("https://somewhere/other.pth", "other")
+    assert list(path.parent.iterdir()) == [path]
     path.write_bytes(b"weightz")
-    with pytest.raises(InputError, match="damaged, its SHA-256 does not begin with"):
-        cnn_weights.fetch(f"https://somewhere/net-{digest}.pth", "net")
+    with pytest.raises(InputError, match="damaged, its SHA-256 is not"):
+        cnn_weights.fetch("https://somewhere/net.pth", "net")
 
 
 def test_timm_weights_without_a_network(monkeypatch):

@@ -220,7 +220,7 @@ def _timm(name: str, weights: str | Path | None) -> CNN:
     try:
         timm = importlib.import_module("timm")
     except ImportError:
-        raise InputError(f"{name}: the package timm is not installed, run `pip install timm`") from None
+        raise InputError(f'{name}: the package timm is not installed, run `pip install ".[timm]"`') from None
     model = name.removeprefix("timm:")
     if not timm.is_model(model):
         near = difflib.get_close_matches(model, timm.list_models(), 3)

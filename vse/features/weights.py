@@ -8,18 +8,22 @@ import importlib
 import os
 import pickle
 import socket
-import time
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pooch
 import torch
 from torch import Tensor, nn
 
 from vse.system.errors import InputError
-from vse.system.files import user_cache
+from vse.system.files import sha256_of, user_cache
 
-_KILLED_S = 24 * 3600  # a download that has not been written to for as long will not go on
+_KNOWN_HASHES = {  # SHA-256; torchvision publishes the first eight digits, in the names
+    "alexnet-owt-7be5be79.pth": "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    "resnet152-394f9c45.pth": "394f9c45966e3651a89bbb78a48410a6755854ce4a5ab64927cf1c7247f85e58",
+    "vgg19-dcbb9e9d.pth": "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+}
 
 
 def fetch(url: str, name: str) -> Path:
@@ -28,22 +32,17 @@ def fetch(url: str, name: str) -> Path:
     Without a home to write in, the folder is that of files.user_cache.
     """
     file = url.rsplit("/", 1)[1]
-    prefix = Path(file).stem.rsplit("-", 1)[1]  # torchvision's file names end in the start of their SHA-256
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
     if not path.is_file() and "TORCH_HOME" not in os.environ:
         path = user_cache("torch") / "hub" / "checkpoints" / file
     way = f"download {url} elsewhere and put it into {path.parent}, or pass it with --weights FILE"
+    if path.exists() and sha256_of(path) != _KNOWN_HASHES[file]:
+        raise InputError(f"{path}: damaged, its SHA-256 is not {_KNOWN_HASHES[file]}: delete it; or {way}")
     if not path.exists():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for left in path.parent.glob(f"{file}.*.partial"):  # of a download that was killed
-                if time.time() - left.stat().st_mtime > _KILLED_S:
-                    left.unlink(missing_ok=True)
-            torch.hub.download_url_to_file(url, str(path), prefix)
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"the weights of {name} cannot be fetched ({error}): {way}") from None
-    if not file_digest(path).startswith(prefix):
-        raise InputError(f"{path}: damaged, its SHA-256 does not begin with {prefix}: delete it; or {way}")
+            pooch.retrieve(url, _KNOWN_HASHES[file], file, path.parent, progressbar=True)
+        except (OSError, ValueError) as error:  # those of requests among them; another hash
+            raise InputError(f"the weights of {name} cannot be fetched ({_first_line(error)}): {way}") from None
     return path
 
 

@@ -1,6 +1,6 @@
 """Nearest neighbours in the joint space, and linear combinations of its vectors (PAPER.md, section 4).
 
-Exact search with faiss; equal scores are ordered by id. It knows neither photos nor captions nor models:
+Exact search by brute force; equal scores are ordered by id. It knows neither photos nor captions nor models:
 vse/search/queries.py decides what is indexed and when an index on disk is out of date.
 Axes: n items, q queries, d dimensions of the space, k results.
 """
@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import faiss
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 from safetensors import SafetensorError, safe_open
@@ -20,7 +19,7 @@ from vse.system.errors import InputError
 from vse.system.files import parse_json, write_bytes
 
 INDEX_FILE = "index.safetensors"
-_VERSION = 2  # 1: a file of faiss, which is native code that trusts what it reads
+_VERSION = 2
 _QUERIES_AT_ONCE = 256  # bounds memory when a collapsed model ties everything with everything
 
 
@@ -36,25 +35,24 @@ class Index:
             found = f"{len(vectors)} vectors, {len(names)} names, {len(labels)} labels"
             raise InputError(f"{found}: expected a name for each vector, and a label for each or none")
         self.names, self.labels = tuple(names), tuple(labels)
-        self._faiss = faiss.IndexFlatIP(vectors.shape[1])
-        self._faiss.add(vectors)
+        self._vectors = vectors
 
     def __len__(self) -> int:
-        return self._faiss.ntotal
+        return len(self._vectors)
 
     @property
     def dim(self) -> int:
         """The dimension of the space."""
-        return self._faiss.d
+        return self._vectors.shape[1]
 
     @property
     def vectors(self) -> Float32[np.ndarray, "n d"]:
         """A copy of the vectors, in the order of `names`."""
-        return self._faiss.reconstruct_n(0, len(self))
+        return self._vectors.copy()
 
     def vector(self, row: int) -> Float32[np.ndarray, " d"]:
         """A copy of one vector."""
-        return self._faiss.reconstruct(row)
+        return self._vectors[row].copy()
 
     def top(
         self, queries: Float[np.ndarray, "q d"], k: int
@@ -78,26 +76,16 @@ class Index:
         return scores, ids
 
     def _top_block(self, queries: np.ndarray, k: int, scores: np.ndarray, ids: np.ndarray) -> None:
-        """Fills `scores` and `ids`. faiss promises no order among equals and drops any of them at its k-th
-        place, so more than k are fetched, until the last one fetched is below the k-th by more than float32
-        can be wrong; then those fetched are scored exactly."""
-        vectors = self._view()
+        """Fills `scores` and `ids`. A matrix product in float32 rules out all but a few candidates; these are scored
+        exactly, so that of equals none is lost at the k-th place."""
+        rough = queries @ self._vectors.T
         doubt = (self.dim + 8) * np.finfo(np.float32).eps  # twice the error bound of a sum of `dim` products
-        waiting, fetch = np.arange(len(queries)), k
-        while len(waiting):
-            fetch = min(len(self), 2 * fetch + 16)
-            rough, found = self._faiss.search(queries[waiting], fetch)
-            settled = (rough[:, k - 1] - rough[:, -1] > doubt) | (fetch == len(self))
-            for row, candidates in zip(waiting[settled], found[settled], strict=True):
-                products = vectors[candidates] * queries[row].astype(np.float64)
-                exact = products.sum(axis=1).astype(np.float32)
-                best = np.lexsort((candidates, -exact))[:k]
-                scores[row], ids[row] = exact[best], candidates[best]
-            waiting = waiting[~settled]
-
-    def _view(self) -> np.ndarray:
-        """faiss' own (n, d) float32 array, not copied: valid while this index lives."""
-        return faiss.rev_swig_ptr(self._faiss.get_xb(), len(self) * self.dim).reshape(len(self), self.dim)
+        lowest = np.partition(rough, -k, axis=1)[:, -k] - doubt
+        for row, query in enumerate(queries.astype(np.float64)):
+            candidates = np.flatnonzero(rough[row] >= lowest[row])
+            exact = (self._vectors[candidates] * query).sum(axis=1).astype(np.float32)
+            best = np.lexsort((candidates, -exact))[:k]
+            scores[row], ids[row] = exact[best], candidates[best]
 
     def save(self, folder: Path) -> None:
         """Writes index.safetensors into `folder`, made if absent: one file, replaced whole.
@@ -156,10 +144,10 @@ def combine(vectors: Float[np.ndarray, "n d"], weights: Float[np.ndarray, " n"])
 
 
 def _unit_rows(vectors: np.ndarray, what: str) -> np.ndarray:
-    """The same rows as contiguous float32. Raises InputError for the first that is not of unit norm."""
+    """A copy of the rows as contiguous float32. Raises InputError for the first that is not of unit norm."""
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
     wrong = np.flatnonzero(~(np.abs(norms - 1) < 1e-3))  # "not <" finds NaN too
     if len(wrong):
         found = f"{what} {wrong[0]} ({len(wrong)} in all) has norm {norms[wrong[0]]:.4g}"
         raise InputError(f"{found}, expected 1: divide each row by its norm")
-    return np.ascontiguousarray(vectors, dtype=np.float32)
+    return np.array(vectors, np.float32, order="C")

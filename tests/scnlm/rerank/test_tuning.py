@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import check_grad
 
 from scnlm.rerank.score import Weights, weighted
-from scnlm.rerank.tuning import _NAMES, tune
+from scnlm.rerank.tuning import _NAMES, _Pool, tune
 from vse.system.errors import InputError
 
 
