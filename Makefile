@@ -39,6 +39,7 @@ test-without-bfloat16: install
 
 lint: install
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 tables: install
 	$(BIN)/python -m experiments.tables

@@ -135,9 +135,7 @@ def ablations(dataset: Dataset) -> None:
     row("no-concepts", "without any bag of concepts", only, ("concepts",))
     lm = language_model.load(RUNS / "perplexity-multiplicative")
     folder = caption_set(0, dataset)
-    plain = Captioner(
-        vse.load(folder / ENCODER_PART), lm, captioner.bank, Trigram(folder / TRIGRAM), captioner.weights
-    )
+    plain = Captioner(vse.load(folder / ENCODER_PART), lm, captioner.bank, Trigram(folder / TRIGRAM), captioner.weights)
     drawn = made(plain, CaptionConfig(structured=False), [*tuned, *held])
     row("multiplicative", "multiplicative LM, no structure", drawn, ("structure",))
     many = made(captioner, CaptionConfig(candidates=5000), held)

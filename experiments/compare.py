@@ -52,9 +52,7 @@ def differences(a: PerImage, b: PerImage, draws: int = DRAWS, seed: int = 0) -> 
     return result
 
 
-def _figures(
-    row: PerImage, sums: Float64[np.ndarray, "seeds draws k"]
-) -> dict[str, Float[np.ndarray, "seeds draws"]]:
+def _figures(row: PerImage, sums: Float64[np.ndarray, "seeds draws k"]) -> dict[str, Float[np.ndarray, "seeds draws"]]:
     """Every figure of every seed and draw."""
     of_seeds = [row.figures(own) for own in sums]
     return {figure: np.stack([own[figure] for own in of_seeds]) for figure in of_seeds[0]}

@@ -28,9 +28,7 @@ METRICS = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor":
 COSINES = {name: f"cosine: {EXPERIMENTS[name].about}" for name in ("paper", "linear", "best", "ensemble")}
 # The score of captions by `best`, without the decoder's log P, which needs a structure; fixed weights, near those that
 # dev gives. `concepts` leaves out what only says how fluent a caption is: people judged whether it describes the photo.
-_FIXED = Weights(
-    translation=1.0, concepts=1.0, repetition=0.95, trigram=0.008, length=0.04, decoder=0.0, structure=0.0
-)
+_FIXED = Weights(translation=1.0, concepts=1.0, repetition=0.95, trigram=0.008, length=0.04, decoder=0.0, structure=0.0)
 _COSINES = dataclasses.replace(_FIXED, trigram=0.0, length=0.0, repetition=1.0)
 SCORES = {
     "concepts": ("cosine to photo and bag of concepts", _COSINES),
@@ -88,9 +86,7 @@ def metrics(judged: Judged) -> dict[str, Scores]:
     return {metric: own for metric, own in found.items() if own["expert"] is not None}
 
 
-def _write(
-    judged: Judged, name: str, asked: str, about: str, rows: list[dict], weights: Weights | None = None
-) -> None:
+def _write(judged: Judged, name: str, asked: str, about: str, rows: list[dict], weights: Weights | None = None) -> None:
     tau = over_seeds(rows)
     results.write(f"human-{name}", {
         "name": name, "about": about, **origin(f"human_judgements {asked}"),
@@ -144,9 +140,7 @@ def _run(names: list[str]) -> None:
 
 def main() -> int:
     about = f"some of {', '.join(NAMES)}; all without any"
-    return results.main(
-        "human_judgements", __doc__, _run, {"names": {"nargs": "*", "metavar": "NAME", "help": about}}
-    )
+    return results.main("human_judgements", __doc__, _run, {"names": {"nargs": "*", "metavar": "NAME", "help": about}})
 
 
 if __name__ == "__main__":

@@ -129,9 +129,7 @@ def _trigram(dataset: Dataset, extra: Dataset | None) -> dict:
         return [[w if w in vocabulary else "UNK" for w in words] for words in sentences if words]
 
     model = estimated(known(train_captions + (extra.captions if extra else ())), [0])
-    return {
-        split: {"nats": float(np.log(model.perplexity(known(dataset.split(split).captions))))} for split in SPLITS
-    }
+    return {split: {"nats": float(np.log(model.perplexity(known(dataset.split(split).captions))))} for split in SPLITS}
 
 
 def _model(lm: LanguageModel, dataset: Dataset, encoder: vse.model.VSE, cache: Path) -> dict:

@@ -78,9 +78,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "no dropout", {"model.text.dropout": 0.0, "model.text.word_dropout": 0.0, "model.image.dropout": 0.0}
     ),
     "ablation-bow": _ablation("sum of words", {"model.text.encoder": "bow"}),
-    "ablation-gru": _ablation(
-        "bidirectional GRU-512", {"model.text.encoder": "gru", "model.text.bidirectional": True}
-    ),
+    "ablation-gru": _ablation("bidirectional GRU-512", {"model.text.encoder": "gru", "model.text.bidirectional": True}),
     "ablation-hardest": _ablation(
         "hardest negatives after an epoch", {"loss.name": "hardest", "loss.warmup_epochs": 1}
     ),
@@ -98,9 +96,7 @@ def features_of(experiment: Experiment) -> Features:
         if name in FEATURES:
             encoder, views, grid, precision = FEATURES[name]
             paths = [dataset.path(i) for i in range(len(dataset.images))]
-            extract_features(
-                paths, dataset.images, encoder, folder, views=views, grid=grid, precision=precision
-            )
+            extract_features(paths, dataset.images, encoder, folder, views=views, grid=grid, precision=precision)
         elif not folder.exists():  # a user's own matrix that came with the data
             folder = find_data(experiment.photos) / "features" / name
         opened.append(open_features(folder))

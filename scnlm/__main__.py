@@ -183,9 +183,7 @@ def caption(
     return describe(photos, config, as_json=json, html=html, data=data, cnns=cnn, seed=seed, device=device)
 
 
-COMMANDS: dict[str, Callable[..., int | None]] = {
-    f.__name__: f for f in (train, trigram, score, assemble, caption)
-}
+COMMANDS: dict[str, Callable[..., int | None]] = {f.__name__: f for f in (train, trigram, score, assemble, caption)}
 
 
 def _read(data: str, images: Path | None = None) -> tuple[list[list[str]], str]:

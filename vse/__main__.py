@@ -15,9 +15,7 @@ except KeyboardInterrupt:  # the program is only starting: nobody wants to see w
     print("vse: interrupted", file=sys.stderr)
     sys.exit(130)
 
-COMMANDS = {
-    f.__name__: f for f in (data, download, scenes, features, train, evaluate, search, arithmetic, pca, page)
-}
+COMMANDS = {f.__name__: f for f in (data, download, scenes, features, train, evaluate, search, arithmetic, pca, page)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

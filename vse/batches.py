@@ -60,9 +60,7 @@ class TextPairs:
         """The number of images that have two captions or more."""
         return len(self._counts)
 
-    def epoch(
-        self, pairs: int, steps: int, seed: int, epoch: int, rank: int = 0, ranks: int = 1
-    ) -> Iterator[Batch]:
+    def epoch(self, pairs: int, steps: int, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
         """`steps` batches of `pairs` different images, two views each; a pure function of (seed, epoch).
 
         Each rank gets its share, rows rank::ranks.

@@ -22,9 +22,7 @@ TIE = 1e-6
 KS = (1, 5, 10)
 
 
-def i2t_ranks(
-    scores: Scores, image_of_caption: Owner, first_image: int = 0, tie: float = 0.0
-) -> Int[np.ndarray, " q"]:
+def i2t_ranks(scores: Scores, image_of_caption: Owner, first_image: int = 0, tie: float = 0.0) -> Int[np.ndarray, " q"]:
     """Image annotation: for each image, the 1-based rank of the best of its captions among all captions.
 
     Ties count against the model: rank = 1 + number of wrong captions that do not score less than the best
@@ -116,9 +114,7 @@ def rsum(i2t: Recall, t2i: Recall) -> float:
     return i2t.r1 + i2t.r5 + i2t.r10 + t2i.r1 + t2i.r5 + t2i.r10
 
 
-def hits(
-    i2t: Int[np.ndarray, " q"], t2i: Int[np.ndarray, " m"], image_of_caption: Owner
-) -> Float64[np.ndarray, "q 8"]:
+def hits(i2t: Int[np.ndarray, " q"], t2i: Int[np.ndarray, " m"], image_of_caption: Owner) -> Float64[np.ndarray, "q 8"]:
     """What each image that owns a caption adds to the sums that `recalls` is of.
 
     Of its 1-based i2t rank whether it is within each of `KS`, and 1; of its captions' t2i ranks how many are, and all.

@@ -149,9 +149,7 @@ def tune_weights(
     return Tuned(weights, gain, held_out_gain(pool, gains, config.vote))
 
 
-def held_out_gain(
-    pool: Sequence[Sequence[Candidate]], gains: Sequence[Float[np.ndarray, " _"]], vote: float
-) -> float:
+def held_out_gain(pool: Sequence[Sequence[Candidate]], gains: Sequence[Float[np.ndarray, " _"]], vote: float) -> float:
     """The mean gain of the first caption after the vote, of each half of the images by the weights that are best on
     the other half; nan for a single image."""
     if len(pool) < 2:

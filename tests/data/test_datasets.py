@@ -209,9 +209,7 @@ def test_csv_mistakes(tmp_path, text, parts):
 
 
 def test_captions_without_photos_and_empty_captions_are_left_out_and_noted(tmp_path):
-    text = (
-        "image,caption,split\ngone.jpg,G,train\na.jpg,A,train\na.jpg,  ,train\nb.jpg,,dev\ngone.jpg,H,train\n"
-    )
+    text = "image,caption,split\ngone.jpg,G,train\na.jpg,A,train\na.jpg,  ,train\nb.jpg,,dev\ngone.jpg,H,train\n"
     write(tmp_path / "c.csv", text)
     photos(tmp_path / "images", "a.jpg", "b.jpg")
     dataset = read_dataset(tmp_path)
@@ -231,9 +229,7 @@ def test_text_that_is_not_utf8_is_named_with_its_line(tmp_path):
 
 
 def test_a_folder_of_photos(tmp_path):
-    folder = photos(
-        tmp_path / "mine", "b.png", "a.JPG", "sub/deep/c.webp", ".hidden.jpg", "__MACOSX/d.jpg", "z.gif"
-    )
+    folder = photos(tmp_path / "mine", "b.png", "a.JPG", "sub/deep/c.webp", ".hidden.jpg", "__MACOSX/d.jpg", "z.gif")
     write(folder / "readme.txt", "x")
     os.symlink(folder, folder / "sub/loop")
     dataset = read_dataset(folder)
@@ -364,9 +360,7 @@ def test_scenes_are_made_where_there_are_none(tmp_path, monkeypatch):
         if (out / "scenes.json").exists():
             return
         made.append(out)
-        write(
-            out / "captions.csv", "image,caption,split\n0.png,A red ball,train\n1.png,B,dev\n2.png,C,test\n"
-        )
+        write(out / "captions.csv", "image,caption,split\n0.png,A red ball,train\n1.png,B,dev\n2.png,C,test\n")
         write(out / "truth.csv", "image,caption\n")  # scenes.json says which list is meant
         write(out / "scenes.json", "{}")
         photos(out / "images", "0.png", "1.png", "2.png")
@@ -399,9 +393,7 @@ def test_no_look_at_single_files(tmp_path, monkeypatch):
     for name in names:
         write(tmp_path / "images" / name)
     asked, real = [], os.stat
-    monkeypatch.setattr(
-        os, "stat", lambda path, *args, **kwargs: asked.append(path) or real(path, *args, **kwargs)
-    )
+    monkeypatch.setattr(os, "stat", lambda path, *args, **kwargs: asked.append(path) or real(path, *args, **kwargs))
     assert len(read_dataset(tmp_path).images) == 300
     assert len(asked) < 50
 
@@ -419,9 +411,7 @@ def test_split_keeps_order_and_ownership(tmp_path):
 
 @pytest.mark.parametrize("name", ["test", "val", "", "all"])
 def test_split_that_is_not_there_lists_what_is(tmp_path, name):
-    data = write(
-        tmp_path / "c.csv", "image,caption,split\na.jpg,A,train\nb.jpg,B,dev\nc.jpg,C,train\nd.jpg,D,\n"
-    )
+    data = write(tmp_path / "c.csv", "image,caption,split\na.jpg,A,train\nb.jpg,B,dev\nc.jpg,C,train\nd.jpg,D,\n")
     with pytest.raises(InputError, match=r"train \(2 images\), dev \(1 images\), and 1 images in none"):
         read_dataset(data).split(name)
 
@@ -437,9 +427,7 @@ def test_fingerprint_sees_names_splits_and_captions_but_not_the_place(tmp_path):
         rows.replace("B", "b"),
         rows + "a.jpg,C,\n",
     ]
-    prints = {
-        read_dataset(write(tmp_path / f"{i}.csv", text)).fingerprint() for i, text in enumerate(changed)
-    }
+    prints = {read_dataset(write(tmp_path / f"{i}.csv", text)).fingerprint() for i, text in enumerate(changed)}
     assert len(prints | {base}) == 5
 
 

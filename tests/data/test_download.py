@@ -144,15 +144,9 @@ def test_flickr8k_whole_and_again(site, tmp_path, capsys):
     assert download("flickr8k", out, mirror=site.url + "/") == out
     assert names_in(out) == ["Flicker8k_Dataset", "Flickr8k_text"]  # no archives, no scratch folders
     assert names_in(out / "Flicker8k_Dataset") == ["a.jpg", "b.jpg", "c.jpg"]
-    assert "readme.txt" in names_in(out / "Flickr8k_text") and "._readme.txt" not in names_in(
-        out / "Flickr8k_text"
-    )
+    assert "readme.txt" in names_in(out / "Flickr8k_text") and "._readme.txt" not in names_in(out / "Flickr8k_text")
     dataset = read_dataset(out)
-    assert (
-        dataset.name == "flickr8k"
-        and dataset.split("test").captions == ("The c.jpg .",)
-        and not dataset.notes
-    )
+    assert dataset.name == "flickr8k" and dataset.split("test").captions == ("The c.jpg .",) and not dataset.notes
     printed = capsys.readouterr().out
     for content in site.files.values():
         assert hashlib.sha256(content).hexdigest() in printed
@@ -178,9 +172,7 @@ def test_flickr30k_captions_and_where_the_photos_are(site, tmp_path, capsys):
 def test_a_break_half_way_goes_on_where_it_stopped(site, tmp_path):
     site.files, site.breaks = flickr8k_files(), {"Flickr8k_Dataset.zip": 2}
     download("flickr8k", tmp_path, mirror=site.url)
-    photos = [
-        int(wanted[6:-1]) if wanted else 0 for name, wanted in site.asked if name == "Flickr8k_Dataset.zip"
-    ]
+    photos = [int(wanted[6:-1]) if wanted else 0 for name, wanted in site.asked if name == "Flickr8k_Dataset.zip"]
     assert len(photos) == 3 and photos[0] == 0 and 1_000_000 < photos[1] < photos[2] < 3_000_000
     big = np.random.default_rng(0).bytes(1_000_000)
     assert (tmp_path / "Flicker8k_Dataset/c.jpg").read_bytes() == big

@@ -91,9 +91,7 @@ def test_transparency_lies_on_white(tmp_path):
     palette = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
     palette.putpalette([200, 0, 0, 0, 200, 0, 0, 0, 200])
     palette.save(tmp_path / "plain.png")
-    assert np.asarray(read_photo(tmp_path / "plain.png")).tolist() == [
-        [[200, 0, 0], [0, 200, 0], [0, 0, 200]]
-    ]
+    assert np.asarray(read_photo(tmp_path / "plain.png")).tolist() == [[[200, 0, 0], [0, 200, 0], [0, 0, 200]]]
     for transparent in (1, bytes([255, 0, 255])):  # one index, or an alpha for each
         palette.save(tmp_path / "p.png", transparency=transparent)
         shown = np.asarray(read_photo(tmp_path / "p.png")).tolist()
@@ -109,9 +107,7 @@ def test_one_pixel(tmp_path):
 def test_huge_photos(tmp_path, monkeypatch):
     """100 megapixels are read without a warning; beyond the bound a photo is bad before it is decoded."""
     for name in ("a.png", "a.jpg"):
-        Image.new("L", (10_000, 10_000), 77).save(
-            tmp_path / name, **({"quality": 95} if name == "a.jpg" else {})
-        )
+        Image.new("L", (10_000, 10_000), 77).save(tmp_path / name, **({"quality": 95} if name == "a.jpg" else {}))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             photo = read_photo(tmp_path / name, shortest=672)

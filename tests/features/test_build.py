@@ -183,11 +183,7 @@ def test_skip_bad_leaves_them_out_and_says_so(photos, tmp_path):
     assert (features.array == clean.array[kept]).all()
     skipped = features.info["skipped"]
     assert list(skipped) == ["1.png", "4.png", "10.png"]
-    assert (
-        skipped["1.png"] == "no such file"
-        and skipped["4.png"] == "empty file"
-        and "damaged" in skipped["10.png"]
-    )
+    assert skipped["1.png"] == "no such file" and skipped["4.png"] == "empty file" and "damaged" in skipped["10.png"]
     assert "3 skipped: 1.png (no such file), 4.png (empty file)" in features.describe()
     assert sorted(os.listdir(tmp_path / "f")) == ["features.json", "features.npy", "names.txt"]
 

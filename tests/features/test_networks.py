@@ -64,9 +64,7 @@ def test_golden_lite0():
     # And pinned, so that a change of the package, of Pillow or of torch shows too. In float32 on every CPU: kernels of
     # AVX2, AVX-512 and AMX add in another order, which moves a value by 1e-5 of its size; 2e-3 also lets Pillow's
     # resampling differ by a grey level.
-    assert ours[0, 0, 0, [113, 1167, 835, 894, 0]] == pytest.approx(
-        [4.7837, 2.5140, 1.0706, 0.1797, 0], abs=2e-3
-    )
+    assert ours[0, 0, 0, [113, 1167, 835, 894, 0]] == pytest.approx([4.7837, 2.5140, 1.0706, 0.1797, 0], abs=2e-3)
     assert float(np.linalg.norm(ours)) == pytest.approx(15.3977, abs=1e-2)
 
 

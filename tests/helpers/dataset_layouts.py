@@ -31,10 +31,7 @@ def flickr8k(top: Path, texts="Flickr8k_text", images="Flicker8k_Dataset", **cha
         "Flickr_8k.trainImages.txt": "a.jpg\n",
         "Flickr_8k.devImages.txt": "b.jpg\r\n",
         "Flickr_8k.testImages.txt": "c.jpg",
-    } | {
-        f"Flickr_8k.{key}Images.txt" if key != "token" else "Flickr8k.token.txt": v
-        for key, v in changed.items()
-    }
+    } | {f"Flickr_8k.{key}Images.txt" if key != "token" else "Flickr8k.token.txt": v for key, v in changed.items()}
     for name, text in lists.items():
         write(top / texts / name, text)
     photos(top / images, "a.jpg", "b.jpg", "c.jpg", "d.jpg")

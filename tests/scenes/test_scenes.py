@@ -317,11 +317,7 @@ def test_render_is_decided_by_scene_and_seed():
 def test_folder_has_pictures_captions_truth_and_splits(folder):
     rows, truth = read_rows(folder), read_truth(folder)
     assert len(truth) == len(set(truth.values())) == COUNT
-    assert (
-        sorted(p.name for p in (folder / "images").iterdir())
-        == list(truth)
-        == [r["image"] for r in rows[::5]]
-    )
+    assert sorted(p.name for p in (folder / "images").iterdir()) == list(truth) == [r["image"] for r in rows[::5]]
     assert Counter(r["split"] for r in rows) == {"train": 16 * 5, "dev": 2 * 5, "test": 2 * 5}
     listed = json.loads((folder / "truth.json").read_text())
     assert [r["split"] for r in listed] == [r["split"] for r in rows[::5]]

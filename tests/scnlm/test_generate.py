@@ -236,9 +236,14 @@ def test_a_repeat_never_raises_the_score(cosine, repetition):
 
 @pytest.mark.parametrize(
     "wrong",
-        [
-        {"repetition": 1.1}, {"repetition": -0.1}, {"trigram": -1.0}, {"translation": -1.0}, {"concepts": -1.0},
-        {"decoder": -0.1}, {"structure": -0.1},
+    [
+        {"repetition": 1.1},
+        {"repetition": -0.1},
+        {"trigram": -1.0},
+        {"translation": -1.0},
+        {"concepts": -1.0},
+        {"decoder": -0.1},
+        {"structure": -0.1},
     ],
     ids=str,
 )

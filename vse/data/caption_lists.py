@@ -222,9 +222,7 @@ def with_splits(found: CaptionList) -> CaptionList:
     """The list itself; where it gives no split, its images get one by a hash of their names, and a note says so."""
     if found.split_of and not any(found.split_of.values()):
         found.split_of = hashed_splits(found.split_of)
-        found.notes.append(
-            "no split is given: 80 / 10 / 10 by a hash of the image name (the same every time)"
-        )
+        found.notes.append("no split is given: 80 / 10 / 10 by a hash of the image name (the same every time)")
     return found
 
 

@@ -149,9 +149,7 @@ def _read_folder(folder: Path) -> CaptionList:
     texts = [name for name in files if name.lower().endswith((".txt", ".token", *(".csv", ".tsv")))]
     lists = lists or [name for name in texts if is_caption_list(folder / name)]
     if len(lists) > 1:
-        raise InputError(
-            f"{folder}: has {len(lists)} caption lists, give the one you mean: {', '.join(lists)}"
-        )
+        raise InputError(f"{folder}: has {len(lists)} caption lists, give the one you mean: {', '.join(lists)}")
     if lists:
         return _read_file(folder / lists[0])
     listed, others = read_photo_folder(folder)
@@ -160,9 +158,7 @@ def _read_folder(folder: Path) -> CaptionList:
             return read_list(folder / tables[0])  # says which columns it lacks
         raise InputError(f"{folder}: no photo and no caption list in it; expected {KNOWN}")
     if tables:
-        listed.notes.append(
-            f"{tables[0]} lacks the columns image,caption, so it is no caption list: photos only"
-        )
+        listed.notes.append(f"{tables[0]} lacks the columns image,caption, so it is no caption list: photos only")
     listed.notes += notes_on_lists(folder, listed.split_of, others)
     return listed
 
@@ -180,9 +176,7 @@ def _join(listed: CaptionList, root: Path | None, there: set[str]) -> Dataset:
     missing = [image for image in listed.split_of if image not in there]
     index = {image: i for i, image in enumerate(images)}
     lost = sum(image not in index for image, _ in listed.captions)
-    captions = [
-        (image, " ".join(text.splitlines()).strip()) for image, text in listed.captions if image in index
-    ]
+    captions = [(image, " ".join(text.splitlines()).strip()) for image, text in listed.captions if image in index]
     empty = [image for image, text in captions if not text]
     captions = [(image, text) for image, text in captions if text]
     bare = sorted(index.keys() - {image for image, _ in captions}, key=index.get)

@@ -114,9 +114,7 @@ def download(name: str, out: Path, *, mirror: str | None = None) -> Path:
             for archive in SOURCES[name]:
                 _fetch_and_unpack(archive, out, mirror)
     except OSError as error:  # a full disk, a folder that may not be written
-        raise InputError(
-            f"{out}: cannot be written ({error.strerror or error}); free it or give another"
-        ) from None
+        raise InputError(f"{out}: cannot be written ({error.strerror or error}); free it or give another") from None
     if name == "flickr30k-captions":
         print(f"The photos of Flickr30K are given out after a form: {FLICKR30K_FORM}")
         print(f"Put them into {out / 'flickr30k-images'}; without them {out} has captions only.")
@@ -259,9 +257,7 @@ def _kept(archive: Archive, path: Path, source: zipfile.ZipFile, free: int) -> l
     for member in source.infolist():
         name = PurePosixPath(member.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in "".join(name.parts[:1]):
-            raise InputError(
-                f"{path}: has {member.filename!r}, which leads out of the folder; do not trust this file"
-            )
+            raise InputError(f"{path}: has {member.filename!r}, which leads out of the folder; do not trust this file")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise InputError(f"{path}: has a link, {member.filename!r}; do not trust this file")
         if not member.is_dir() and "__MACOSX" not in name.parts and archive.keep(name.name):

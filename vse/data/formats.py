@@ -48,9 +48,7 @@ def read_flickr8k(texts: Path) -> CaptionList:
             check_name(image, f"{texts / file}, line {number}")
             if image in split_of:
                 also = "twice" if split_of[image] == split else f"and in {split_of[image]} too"
-                raise InputError(
-                    f"{texts / file}, line {number}: {image} is in {split} {also}; keep one of the two"
-                )
+                raise InputError(f"{texts / file}, line {number}: {image} is in {split} {also}; keep one of the two")
             split_of[image] = split
     for image, text, _ in read_tokens(texts / TOKEN_FILE):
         found.split_of.setdefault(image, split_of.get(image, ""))

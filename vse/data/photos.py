@@ -63,9 +63,7 @@ def _open(path: Path) -> Image.Image:
     if status.st_size == 0:
         raise BadPhoto(path, "empty file")
     try:
-        with (
-            _pillow_limit
-        ):  # Pillow's own limit is 89 megapixels; ours is checked below, before any pixel is decoded
+        with _pillow_limit:  # Pillow's own limit is 89 megapixels; ours is checked below, before any pixel is decoded
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
                 image = Image.open(path, formats=FORMATS)
@@ -144,9 +142,7 @@ def read_photo(path: str | Path, shortest: int | None = None) -> Image.Image:
                 photo = upright_rgb(image)
                 factor = min(photo.size) // shortest if shortest else 1
                 return photo.reduce(factor) if factor > 1 else photo
-        except (
-            Exception
-        ) as error:  # decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error, ...
+        except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error, ...
             raise BadPhoto(path, f"damaged ({_one_line(error)})") from None
 
 
@@ -162,9 +158,7 @@ def check_photo(path: str | Path) -> None:
         read_photo(path)
 
 
-def check_photos(
-    paths: Sequence[Path], names: Sequence[str], done: int = 0, workers: int | None = None
-) -> None:
+def check_photos(paths: Sequence[Path], names: Sequence[str], done: int = 0, workers: int | None = None) -> None:
     """None if each of paths[done:] passes `check_photo`, else raises the error of `bad_photos`."""
 
     def reason(path: Path) -> str | None:

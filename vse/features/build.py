@@ -67,9 +67,7 @@ def extract_features(
     try:
         with locked(out):
             if not folder.is_finished(out, config):  # by another process, just now
-                _extract(
-                    paths, names, out, config, computed_in, place, batch_size, skip_bad, workers, progress
-                )
+                _extract(paths, names, out, config, computed_in, place, batch_size, skip_bad, workers, progress)
     except OSError as error:
         if error.errno is None:
             raise
@@ -97,9 +95,7 @@ def _extract(
 ) -> None:
     """Makes or finishes the features of a folder that this process has locked."""
     if computed_in != config["precision"]:
-        _note(
-            f"{out}: begun in {config['precision']}, which this machine has no units for; goes on in {computed_in}"
-        )
+        _note(f"{out}: begun in {config['precision']}, which this machine has no units for; goes on in {computed_in}")
     state = folder.resume(out, config)
     if not skip_bad:
         check_photos(paths, names, state["done"], workers)
@@ -133,9 +129,7 @@ def _note(text: str) -> None:
 def _photo_list(paths: list[Path], names: list[str]) -> dict:
     """What identifies the list of photos. Raises InputError for one that cannot be stored."""
     if len(paths) != len(names) or not names:
-        raise InputError(
-            f"{len(paths)} photos with {len(names)} names: expected one or more, each with its name"
-        )
+        raise InputError(f"{len(paths)} photos with {len(names)} names: expected one or more, each with its name")
     seen: set[str] = set()
     for name in names:
         if name in seen or not name.strip():

@@ -12,9 +12,7 @@ from PIL import Image
 class Crop:
     """A rectangle of a photo: its extent, where it lies (0 = left / top, 1 = right / bottom), mirrored."""
 
-    extent: str = (
-        "whole"  # "whole"; "part": PART of each side; "square": the CNN's own fraction of the short side
-    )
+    extent: str = "whole"  # "whole"; "part": PART of each side; "square": the CNN's own fraction of the short side
     x: float = 0.0
     y: float = 0.0
     flip: bool = False
@@ -26,9 +24,7 @@ VIEWS: dict[str, tuple[Crop, ...]] = {
     **{"full" + "-flip" * flip: (Crop(flip=flip),) for flip in (False, True)},
     **{"centre" + "-flip" * flip: (Crop("square", 0.5, 0.5, flip),) for flip in (False, True)},
     "ten": tuple(Crop("square", x, y, flip) for flip in (False, True) for x, y in _CORNERS.values()),
-    **{
-        k + "-flip" * flip: (Crop("part", *xy, flip),) for flip in (False, True) for k, xy in _CORNERS.items()
-    },
+    **{k + "-flip" * flip: (Crop("part", *xy, flip),) for flip in (False, True) for k, xy in _CORNERS.items()},
 }
 
 

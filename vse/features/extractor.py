@@ -58,9 +58,7 @@ class FeatureExtractor:
         self.preprocessing = cnn.preprocessing
         self._crops = [crop for view in views for crop in VIEWS[view]]
         ends = np.cumsum([len(VIEWS[view]) for view in views]).tolist()
-        self._view_slices = [
-            slice(end - len(VIEWS[view]), end) for view, end in zip(views, ends, strict=True)
-        ]
+        self._view_slices = [slice(end - len(VIEWS[view]), end) for view, end in zip(views, ends, strict=True)]
         self.photos_per_batch = max(1, batch_size // len(self._crops))
         self._compiled: Callable | None = None
         self.feature_dim = cnn.feature_dim if self._cnn.grid == 1 else cnn.map_dim
@@ -83,19 +81,13 @@ class FeatureExtractor:
                 "these features are a user's own matrix, its CNN is not known: give features instead of photos, "
                 "or train on what `vse features` makes"
             )
-        kept = {
-            key: info[key]
-            for key in ("encoder", "views", "grid", "precision", "weights", "seed")
-            if key in info
-        }
+        kept = {key: info[key] for key in ("encoder", "views", "grid", "precision", "weights", "seed") if key in info}
         if kept.get("precision") == "bfloat16" and "precision" not in changes:
             kept["precision"] = resolve_precision("auto", find_device(changes.get("device", "cpu")))
         extractor = cls(**(kept | changes))
         digest = info.get("weights_sha256", "")
         if "weights" not in changes and extractor.info["weights_sha256"] != digest:
-            raise InputError(
-                f"{info['weights']}: not the weights file the features are from (SHA-256 {digest}...)"
-            )
+            raise InputError(f"{info['weights']}: not the weights file the features are from (SHA-256 {digest}...)")
         return extractor
 
     def pixels(self, photo: Image.Image) -> UInt8[np.ndarray, "c s s 3"]:
@@ -202,9 +194,7 @@ class CombinedExtractor:
     def _side_by_side(self, arrays: list[np.ndarray]) -> np.ndarray:
         views, regions = (max(array.shape[axis] for array in arrays) for axis in (1, 2))
         scaled = [array * np.float32(scale) for array, scale in zip(arrays, self.scales, strict=True)]
-        return np.concatenate(
-            [np.broadcast_to(a, (len(a), views, regions, a.shape[3])) for a in scaled], axis=3
-        )
+        return np.concatenate([np.broadcast_to(a, (len(a), views, regions, a.shape[3])) for a in scaled], axis=3)
 
 
 def configuration(
@@ -214,13 +204,9 @@ def configuration(
     """What decides the numbers in a row, as features.json keeps it. Raises InputError."""
     unknown = [view for view in views if view not in VIEWS]
     if unknown or not views or len(set(views)) < len(views):
-        raise InputError(
-            f"views {', '.join(views) or '(none)'}: expected different ones of {', '.join(VIEWS)}"
-        )
+        raise InputError(f"views {', '.join(views) or '(none)'}: expected different ones of {', '.join(VIEWS)}")
     if grid != "map" and not (isinstance(grid, int) and grid >= 0):
-        raise InputError(
-            f"grid {grid!r}: expected regions a side (1 = the mean), or 0 or map for the CNN's own map"
-        )
+        raise InputError(f"grid {grid!r}: expected regions a side (1 = the mean), or 0 or map for the CNN's own map")
     own_file = weights is not None and str(weights) != "random"
     return {
         "version": VERSION,

@@ -30,9 +30,7 @@ def is_finished(out: Path, config: dict) -> bool:
         with contextlib.suppress(OSError):  # left by a kill; stays where nobody may write
             (out / PROGRESS).unlink(missing_ok=True)
     elif (out / MATRIX).exists() and not (out / PROGRESS).exists():
-        raise InputError(
-            f"{out} holds a {MATRIX} that was not extracted here: choose another folder with --out"
-        )
+        raise InputError(f"{out} holds a {MATRIX} that was not extracted here: choose another folder with --out")
     return bool(info)
 
 
@@ -43,9 +41,7 @@ def _require_same(out: Path, there: dict, config: dict) -> None:
         if there.get(key) != config[key]:
             what = "list of photos" if key in ("photos", "names_sha256") else key.removeprefix("asked_")
             values = "" if key == "names_sha256" else f" ({there.get(key)} there, {config[key]} asked for)"
-            raise InputError(
-                f"{out} has features with another {what}{values}: choose another --out or delete it"
-            )
+            raise InputError(f"{out} has features with another {what}{values}: choose another --out or delete it")
 
 
 def resume(out: Path, config: dict) -> dict:

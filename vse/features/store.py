@@ -186,15 +186,11 @@ def open_features(path: str | Path, *, check: bool | None = None) -> Features:
         if not names_file.exists() and path.with_name(NAMES).exists():
             names_file = path.with_name(NAMES)
     else:
-        raise InputError(
-            f"{path}: no such folder of features and no such .npy file; make it with `vse features`"
-        )
+        raise InputError(f"{path}: no such folder of features and no such .npy file; make it with `vse features`")
     array, note = as_views_and_regions(open_matrix(matrix), matrix, bool(info.keys() & {"encoder", "views"}))
     names = read_names(names_file)
     if len(names) != len(array):
-        raise InputError(
-            f"{matrix} has {len(array):,} rows, {names_file.name} {len(names):,} names: expected as many"
-        )
+        raise InputError(f"{matrix} has {len(array):,} rows, {names_file.name} {len(names):,} names: expected as many")
     _require_fitting(array, info, matrix)
     _require_unchanged(names_file, info, "names_file_sha256", "which row belongs to which image")
     if check or (check is None and array.nbytes <= _CHECKED_AT_OPENING):

@@ -56,9 +56,7 @@ def require_host(url: str, hub: str, name: str, way: str) -> None:
     try:
         socket.getaddrinfo(host, 443)
     except OSError as error:
-        raise InputError(
-            f"the weights of {name} cannot be fetched ({host}: {error.strerror}): {way}"
-        ) from None
+        raise InputError(f"the weights of {name} cannot be fetched ({host}: {error.strerror}): {way}") from None
 
 
 def load_weights(
@@ -78,9 +76,7 @@ def load_weights(
     wrong = [key for key, tensor in state.items() if shapes.get(key) != tensor.shape]
     wrong += [key for key in shapes if key not in state and not key.endswith("num_batches_tracked")]
     if wrong:
-        raise InputError(
-            f"{path}: not the weights of {name}, {len(wrong)} tensors differ, the first is {wrong[0]}"
-        )
+        raise InputError(f"{path}: not the weights of {name}, {len(wrong)} tensors differ, the first is {wrong[0]}")
     _check_values({key: tensor for key, tensor in state.items() if key in shapes}, path)
     net.load_state_dict(state, strict=False)
     return source or f"{path.name}, sha256 {file_digest(path)}"
@@ -105,9 +101,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise InputError(
-            f"--weights {path}: no such file (a .safetensors or torch file, or the word random)"
-        ) from None
+        raise InputError(f"--weights {path}: no such file (a .safetensors or torch file, or the word random)") from None
     except pickle.UnpicklingError:
         raise InputError(
             f"{path}: holds more than tensors, or is damaged; save its state_dict or a .safetensors"

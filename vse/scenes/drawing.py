@@ -75,9 +75,7 @@ LOOKS: dict[str, Look] = {
 }
 
 
-def draw_scene(
-    thing: str, colour: str, weather: str, relation: str, second: str, rng: random.Random
-) -> Image.Image:
+def draw_scene(thing: str, colour: str, weather: str, relation: str, second: str, rng: random.Random) -> Image.Image:
     """The picture, RGB, 224 x 224. The same arguments and state of `rng` give the same pixels.
 
     The random numbers used do not depend on `colour`: with the same state of `rng`, scenes that differ only

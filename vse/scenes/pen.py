@@ -64,9 +64,7 @@ class Pen:
             (self.y - y * abs(self.scale)) * self.supersampling,
         )
 
-    def _corners(
-        self, x0: Number, y0: Number, x1: Number, y1: Number
-    ) -> tuple[Number, Number, Number, Number]:
+    def _corners(self, x0: Number, y0: Number, x1: Number, y1: Number) -> tuple[Number, Number, Number, Number]:
         (ax, ay), (bx, by) = self._at(x0, y0), self._at(x1, y1)
         return min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)
 
@@ -138,9 +136,7 @@ def mix(a: Sequence[int], b: Sequence[int], share: Number) -> Colour:
     return tuple(round(x + (y - x) * share) for x, y in zip(a[:3], b[:3], strict=True))
 
 
-def arc(
-    x: Number, y: Number, rx: Number, ry: Number, start: Number, end: Number, steps: int = 24
-) -> list[Point]:
+def arc(x: Number, y: Number, rx: Number, ry: Number, start: Number, end: Number, steps: int = 24) -> list[Point]:
     """Points on an ellipse from `start` to `end` degrees, anticlockwise from the right."""
     angles = [math.radians(start + (end - start) * i / steps) for i in range(steps + 1)]
     return [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles]

@@ -23,9 +23,7 @@ from vse.scenes.things import THINGS as DRAWN_THINGS
 from vse.system.errors import InputError
 from vse.system.files import write_text
 
-VERSION = (
-    1  # of the pictures and sentences: raise it when either changes, so that old folders are not mixed in
-)
+VERSION = 1  # of the pictures and sentences: raise it when either changes, so that old folders are not mixed in
 THING_NAMES = tuple(DRAWN_THINGS)
 COLOURS = tuple(PAINTS)
 WEATHERS = tuple(LOOKS)
@@ -182,9 +180,7 @@ def _is_complete(out: Path, wanted: dict) -> bool:
     if out.exists() and not (out / "truth.json").exists():
         others = [entry for entry in sorted(os.listdir(out)) if not entry.endswith(".part")]
         if others:
-            raise InputError(
-                f"{out}: has other files ({others[0]}, ...), an empty folder was expected; {way_out}"
-            )
+            raise InputError(f"{out}: has other files ({others[0]}, ...), an empty folder was expected; {way_out}")
     return False
 
 

@@ -58,9 +58,7 @@ class SearchResult:
     encoded: int
 
 
-def photo_index(
-    model: Model, folder: Path, cache: Path | None = None, features: Features | None = None
-) -> Built:
+def photo_index(model: Model, folder: Path, cache: Path | None = None, features: Features | None = None) -> Built:
     """The index of all readable photos below `folder`, the names of the others, the number encoded by this call.
 
     Photos that cannot be read are named on stderr. `cache` is a folder for the index, by default the user's cache

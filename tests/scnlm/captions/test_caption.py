@@ -233,9 +233,7 @@ def test_an_images_captions_do_not_depend_on_the_others(captioner, images, confi
 @pytest.mark.parametrize("structured", [True, False])
 def test_captions_are_different_sentences_of_words_best_first(captioner, images, structured):
     config = dataclasses.replace(FEW, structured=structured, contents=CONTENTS, vote=0.0)
-    for everything, best in zip(
-        captioner.candidates(images, config), captioner.captions(images, config), strict=True
-    ):
+    for everything, best in zip(captioner.candidates(images, config), captioner.captions(images, config), strict=True):
         assert len({c.tokens for c in everything}) == len(everything) > config.kept == len(best)
         assert all(c.structure in BANK and len(c.tokens) == len(c.structure) for c in everything)
         assert {word for c in everything for word in c.tokens} <= set(WORDS)
