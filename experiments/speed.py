@@ -1,4 +1,5 @@
-"""How fast, and how far from the floor: `python -m experiments.speed` writes results/speed.json.
+"""How fast, and how far from the floor: `python -m experiments.speed` writes results/speed.json,
+or results/speed-float32.json on a machine without units for bfloat16.
 
 Ratios are taken within one run, the two sides in turn, because machines differ and are shared. The floor of a
 training step is its multiply-adds over the measured rate of a large matrix product of the same precision.
@@ -16,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from experiments import find_data, free_photos, results
+from experiments.plain_encoder import PlainEncoder
 from scnlm.captions.captioner import CaptionConfig, Captioner, shipped_set
 from scnlm.data import TaggedText
 from scnlm.models import make_model
+from scnlm.rerank.vote import ranked
 from scnlm.structure import TagVocabulary
 from scnlm.train import LMTrainConfig, batch_loss
 from vse.batches import Batch, TrainingSet
@@ -41,24 +43,6 @@ from vse.system.files import read_json
 from vse.system.precision import autocast, describe_device, resolve_precision
 
 STEPS, ROUNDS = 20, 3
-
-
-class PlainEncoder(nn.Module):
-    """The yardstick: what one writes in an hour, a packed fp32 recurrent encoder and its last state."""
-
-    def __init__(self, cell: str, vocabulary_size: int, hidden: int, embed_dim: int, bidirectional: bool):
-        super().__init__()
-        self.words = nn.Embedding(vocabulary_size, 300, padding_idx=0)
-        kind = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
-        self.rnn = kind(300, hidden, batch_first=True, bidirectional=bidirectional)
-        width = hidden * (1 + bidirectional)
-        self.out = nn.Identity() if width == embed_dim else nn.Linear(width, embed_dim)
-
-    def forward(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        packed = pack_padded_sequence(self.words(tokens), lengths, batch_first=True, enforce_sorted=False)
-        last = self.rnn(packed)[1]
-        last = last[0] if isinstance(last, tuple) else last
-        return nn.functional.normalize(self.out(torch.cat(list(last), 1)), dim=1)
 
 
 def stepper(
@@ -106,7 +90,7 @@ def training(recipe: str, plain: str, data: TrainingSet, vocabulary: Vocabulary)
         for name, step in steps.items():
             step(batches[0])
             seconds = _timed(lambda step=step: [step(batch) for batch in batches])
-            rate[name] = max(rate[name], sum(len(b.lengths) for b in batches) / seconds)
+            rate[name] = max(rate[name], sum(len(b.captions) for b in batches) / seconds)
     flops = _operations(ours, batches)
     floor = flops / STEPS / (product_rate(precision) * 1e9)
     step_s = config.batch_size / rate["ours"]
@@ -114,13 +98,23 @@ def training(recipe: str, plain: str, data: TrainingSet, vocabulary: Vocabulary)
         "recipe": recipe, **machine(precision), "plain": f"packed {plain}, float32", "captions_per_s": rate["ours"],
         "plain_captions_per_s": rate["plain"], "ratio": rate["ours"] / rate["plain"],
         "step_s": step_s, "floor_s": floor, "times_floor": step_s / floor,
+        "shares": shares(lambda: [steps["ours"](batch) for batch in batches]),
     }  # fmt: skip
+
+
+def shares(work: Callable[[], object], most: int = 6) -> dict[str, float]:
+    """Where the time of `work` goes: the share of each of the `most` dearest operators, in percent of all."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        work()
+    operators = sorted(profile.key_averages(), key=lambda operator: -operator.self_cpu_time_total)
+    total = sum(operator.self_cpu_time_total for operator in operators)
+    return {operator.key: 100 * operator.self_cpu_time_total / total for operator in operators[:most]}
 
 
 def _operations(model: VSE, batches: list[Batch]) -> float:
     """Floating point operations of the weights' products in forward and backward, unpadded words."""
-    words = sum(int(b.lengths.sum()) for b in batches)
-    pairs = sum(len(b.lengths) for b in batches)
+    words = sum(int(b.texts[0].lengths.sum()) for b in batches)
+    pairs = sum(len(b.captions) for b in batches)
     text = sum(p.numel() for n, p in model.text_encoder.named_parameters() if p.ndim == 2 and "vectors" not in n)
     out = sum(p.numel() for n, p in model.text_encoder.named_parameters() if n == "out.weight")
     image = sum(p.numel() for p in model.image_encoder.parameters() if p.ndim == 2)
@@ -155,7 +149,8 @@ def features(photos: list[Path], scratch: Path) -> dict:
         extract_features(photos, names, "efficientnet-lite2", out, progress=False)
         whole = max(whole, read_json(out / "features.json")["images_per_second"])
     told = machine(extractor.info["precision"])
-    return {**told, "bare_images_per_s": bare, "images_per_s": whole, "share": whole / bare}
+    decoding = _timed(lambda: [extractor.read(path) for path in photos[: len(pixels)]]) / len(pixels)
+    return {**told, "bare_images_per_s": bare, "images_per_s": whole, "share": whole / bare, "decode_s": decoding}
 
 
 def ranking(images: int, captions: int, dim: int) -> dict:
@@ -194,11 +189,20 @@ def captioning(images: int = 8) -> dict:
     scnlm = [sys.executable, "-m", "scnlm", "caption", str(free_photos.paths()[0])]
     # The best: the first call also waits for the disk, the later ones find the files in memory.
     cold = min(_timed(lambda: subprocess.run(scnlm, check=True, capture_output=True)) for _ in range(ROUNDS))
+    contents = captioner.concepts.contents(points[:1], config.contents)[0]
+    content_of = draw.integers(len(contents), size=config.candidates)
+    texts = [c.text for c in candidates]
+    spent = {
+        "decoding": _timed(lambda: captioner.decoder.most_probable(contents, content_of, structures)),
+        "embedding": _timed(lambda: captioner.encoder.encode_texts(texts, len(texts))),
+        "vote": _timed(lambda: ranked(candidates, captioner.weights, config.vote)),
+    }
     sentences = [list(c.tokens) for c in candidates] * 20
     scored = _timed(lambda: captioner.trigram.score(sentences))
     return {
         **machine("float32"), "seconds_an_image": best, "floor_s": floor, "times_floor": best / floor,
         "cold_start_s": cold, "trigram_sentences_per_s": len(sentences) / scored,
+        "shares": {name: 100 * seconds / best for name, seconds in spent.items()},
     }  # fmt: skip
 
 
@@ -237,7 +241,7 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def measure(threads: int, large: bool, only: list[str] | None) -> dict:
-    """All parts of the result, or `only` some, the others as they are in results/speed.json."""
+    """All parts of the result, or `only` some, the others as they are in the results file."""
     dataset = read_dataset(find_data("flickr8k"))
     split = dataset.split("train")
     vocabulary = Vocabulary.from_captions(split.captions)
@@ -256,7 +260,7 @@ def measure(threads: int, large: bool, only: list[str] | None) -> dict:
     }  # fmt: skip
     if unknown := set(only or ()) - parts.keys():
         raise InputError(f"{sorted(unknown)[0]}: no such part; expected some of {', '.join(parts)}")
-    kept = read_json(results.path_of("speed")) if only else {}
+    kept = read_json(results.path_of(name_here())) if only else {}
     rates = {f"{precision}_gflops": product_rate(precision) for precision in ("float32", "bfloat16")}
     about = {"command": "python -m experiments.speed --large", "threads": threads, **rates}
     return kept | about | {name: part() for name, part in parts.items() if not only or name in only}
@@ -264,8 +268,13 @@ def measure(threads: int, large: bool, only: list[str] | None) -> dict:
 
 def _run(threads: int, large: bool, only: list[str] | None) -> None:
     torch.set_num_threads(threads)
-    results.write("speed", measure(threads, large, only))
-    print(results.path_of("speed").read_text())
+    results.write(name_here(), measure(threads, large, only))
+    print(results.path_of(name_here()).read_text())
+
+
+def name_here() -> str:
+    """The results file of this kind of machine: with units for bfloat16, or without."""
+    return "speed" if resolve_precision("auto") == "bfloat16" else "speed-float32"
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from experiments import RESULTS, paper
 from experiments.regularities.tables import explained, flickr_rows, lead, scene_rows
 from experiments.results import main as run
+from experiments.speed_tables import shares, speed
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -158,32 +159,6 @@ def _metric(value: dict | None) -> str:
     return "" if value is None else _number(value)
 
 
-def _speed(speed: dict) -> str:
-    """What was measured, beside what it is to be compared with, and on which machine in which precision."""
-    lines = []
-
-    def line(what: str, value: str, beside: str, part: dict) -> None:
-        lines.append([what, value, beside, f"{part['precision']}, {part['machine']}"])
-
-    for t in speed["training"]:
-        compared = f"{t['ratio']:.1f} x a {t['plain']} loop; a step takes {t['times_floor']:.1f} x its floor"
-        line(f"`{t['recipe']}` training, captions/s", f"{t['captions_per_s']:,.0f}", compared, t)
-    f = speed["features"]
-    line("Lite2 features, photos/s", f"{f['images_per_s']:.1f}", f"{100 * f['share']:.0f} % of the bare network", f)
-    for r in speed["ranking"]:
-        what = f"ranking {r['images']:,} x {r['captions']:,}, s"
-        line(what, f"{r['seconds']:.2f}", f"{r['peak_mb']:,.0f} MB beside the vectors", r)
-    c, lm = speed["captioning"], speed["language_model"]
-    made = "1000 candidates of a photo, decoded and reranked, s"
-    line(made, f"{c['seconds_an_image']:.2f}", f"{c['times_floor']:.1f} x the floor", c)
-    cold = "models loaded, five captions; files in memory"
-    line("a photo from a cold start, s", f"{c['cold_start_s']:.1f}", cold, c)
-    line("trigram, sentences/s", f"{c['trigram_sentences_per_s']:,.0f}", "", c)
-    trained = f"{lm['times_floor']:.1f} x the floor"
-    line("SC-NLM training, captions/s", f"{lm['captions_per_s']:,.0f}", trained, lm)
-    return markdown(["", "measured", "", "precision, machine"], lines)
-
-
 def _machines(compared: dict) -> str:
     """The shipped set on the two kinds of machine: rsum, and how often the sentences agree."""
     kinds = [[k["machine"], k["precision"], f"{k['rsum']:.1f}"] for k in compared["kinds"]]
@@ -264,7 +239,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "regularities-explained": lambda: explained(
         [figure for figure in result("regularities-figures")["figures"] if "flickr8k" in figure["file"]]
     ),
-    "speed": lambda: _speed(result("speed")),
+    "speed": lambda: markdown(*speed(result("speed"))),
+    "speed-float32": lambda: markdown(*speed(result("speed-float32"))),
+    "speed-shares": lambda: markdown(*shares(result("speed-float32"))),
     "machines": lambda: _machines(result("precision")),
 }
 

@@ -14,7 +14,18 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 import pytest
 
-from experiments import RESULTS, captions, free_photos, paper, per_image, perplexity, ranking, results, tables
+from experiments import (
+    RESULTS,
+    captions,
+    free_photos,
+    paper,
+    per_image,
+    perplexity,
+    ranking,
+    results,
+    speed_tables,
+    tables,
+)
 from experiments.caption_metrics import METRICS
 from scnlm.captions.captioner import CaptionConfig, Captioner
 from scnlm.rerank.cider import Cider
@@ -241,7 +252,7 @@ def test_the_speed_table_has_every_measurement():
     parts = [*speed["training"], *speed["ranking"], *map(speed.get, ("features", "captioning", "language_model"))]
     for part in parts:
         part |= {"machine": "AMD EPYC (AVX2), 2 threads", "precision": "float32"}
-    table = tables._speed(speed)
+    table = tables.markdown(*speed_tables.speed(speed))
     assert table.count("float32, AMD EPYC (AVX2), 2 threads") == 7
     for shown in ("1,234", "2.0 x a GRU loop", "4.0 x its floor", "22.9", "89 %", "25,000 x 125,000", "75.64", "52 MB",
                   "0.36", "4.7 x the floor", "6.3", "450,303", "2,566", "4.4 x the floor"):  # fmt: skip
