@@ -50,19 +50,21 @@ def score_captions(
     """What `evaluate_captions` and `per_image_captions` return, computed once. Raises InputError."""
     if not captions or len(captions) != len(references):
         raise InputError(f"{len(captions)} captions, {len(references)} images; expected one caption an image")
-    for i, own in enumerate(references):
-        if isinstance(own, str) or not own:
+    for i, texts in enumerate(references):
+        if isinstance(texts, str) or not texts:
             raise InputError(f"image {i} has no references; expected a list of one text or more")
     java = has_java()
     if not java:
         print("no METEOR, and nltk's tokenizer: Java is not found (apt install default-jre-headless)", file=sys.stderr)
-    expected, given = tokenize_all(references, captions, java)
-    found = dict(zip(METRICS[:4], zip(*Bleu(4).compute_score(expected, given, verbose=0), strict=True), strict=True))
-    found["meteor"] = _meteor(expected, given) if java else (None, None)
-    found["rouge_l"] = Rouge().compute_score(expected, given)
-    found["cider"] = Cider().compute_score(expected, given)
-    corpus = {name: None if total is None else 100 * float(total) for name, (total, _) in found.items()}
-    images = {name: None if own is None else 100 * np.array(own, np.float64) for name, (_, own) in found.items()}
+    expected, candidates = tokenize_all(references, captions, java)
+    scores = dict(
+        zip(METRICS[:4], zip(*Bleu(4).compute_score(expected, candidates, verbose=0), strict=True), strict=True)
+    )
+    scores["meteor"] = _meteor(expected, candidates) if java else (None, None)
+    scores["rouge_l"] = Rouge().compute_score(expected, candidates)
+    scores["cider"] = Cider().compute_score(expected, candidates)
+    corpus = {name: None if total is None else 100 * float(total) for name, (total, _) in scores.items()}
+    images = {name: None if texts is None else 100 * np.array(texts, np.float64) for name, (_, texts) in scores.items()}
     return corpus, images
 
 
@@ -75,9 +77,9 @@ def tokenize_all(
     references: Sequence[Sequence[str]], captions: Sequence[str], java: bool
 ) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
     """The references of each image and its one caption, tokenized, as pycocoevalcap's scorers take them."""
-    words = iter(tokenize([*captions, *(text for own in references for text in own)], java))
-    given = {i: [next(words)] for i in range(len(captions))}
-    return {i: [next(words) for _ in own] for i, own in enumerate(references)}, given
+    words = iter(tokenize([*captions, *(text for texts in references for text in texts)], java))
+    candidates = {i: [next(words)] for i in range(len(captions))}
+    return {i: [next(words) for _ in texts] for i, texts in enumerate(references)}, candidates
 
 
 def tokenize(texts: Sequence[str], java: bool) -> list[str]:
@@ -86,8 +88,8 @@ def tokenize(texts: Sequence[str], java: bool) -> list[str]:
     if java:
         jar = PROGRAMS / "tokenizer" / STANFORD_CORENLP_3_4_1_JAR
         program = ("-cp", jar, "edu.stanford.nlp.process.PTBTokenizer")
-        said = _run_java(*program, "-preserveLines", "-lowerCase", text="".join(f"{line}\n" for line in lines))
-        lines = said.removesuffix("\n").split("\n")
+        output = _run_java(*program, "-preserveLines", "-lowerCase", text="".join(f"{line}\n" for line in lines))
+        lines = output.removesuffix("\n").split("\n")
         if len(lines) != len(texts):
             raise InputError(f"the PTB tokenizer made {len(lines)} lines of {len(texts)} captions; look for odd signs")
     else:
@@ -96,7 +98,7 @@ def tokenize(texts: Sequence[str], java: bool) -> list[str]:
     return [" ".join(token for token in line.split() if token not in PUNCTUATIONS) for line in lines]
 
 
-def _meteor(expected: dict[int, list[str]], given: dict[int, list[str]]) -> tuple[float, list[float]]:
+def _meteor(expected: dict[int, list[str]], candidates: dict[int, list[str]]) -> tuple[float, list[float]]:
     """METEOR 1.5 of the corpus and of each image, from 0 to 1.
 
     It reads files here: pycocoevalcap's own way, a pipe, waits for ever after a failure. A file has as many references
@@ -105,15 +107,17 @@ def _meteor(expected: dict[int, list[str]], given: dict[int, list[str]]) -> tupl
     most = max(map(len, expected.values()))
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder, "captions"), Path(folder, "references")
-        files[0].write_text("".join(f"{own[0]}\n" for own in given.values()), encoding="utf-8")
-        rows = (own[k % len(own)] for own in expected.values() for k in range(most))
+        files[0].write_text("".join(f"{texts[0]}\n" for texts in candidates.values()), encoding="utf-8")
+        rows = (texts[k % len(texts)] for texts in expected.values() for k in range(most))
         files[1].write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
         program = ("-Xmx2G", "-jar", PROGRAMS / "meteor" / "meteor-1.5.jar")
-        said = _run_java(*program, *files, "-r", str(most), "-l", "en", "-norm")
-    images = [float(score) for score in re.findall(r"^Segment \d+ score:\s*(\S+)", said, re.MULTILINE)]
-    total = re.search(r"^Final score:\s*(\S+)", said, re.MULTILINE)
-    if total is None or len(images) != len(given):
-        raise InputError(f"METEOR scored {len(images)} of {len(given)} captions and ended with {said[-80:].strip()!r}")
+        output = _run_java(*program, *files, "-r", str(most), "-l", "en", "-norm")
+    images = [float(score) for score in re.findall(r"^Segment \d+ score:\s*(\S+)", output, re.MULTILINE)]
+    total = re.search(r"^Final score:\s*(\S+)", output, re.MULTILINE)
+    if total is None or len(images) != len(candidates):
+        raise InputError(
+            f"METEOR scored {len(images)} of {len(candidates)} captions and ended with {output[-80:].strip()!r}"
+        )
     return float(total[1]), images
 
 

@@ -86,11 +86,11 @@ def test(dataset: Dataset) -> None:
             for name, (_, vote) in TESTED.items():
                 best[name][-1]["captions"].append(ranked(candidates, captioner.weights, vote)[0].text)
     for name, (about, _) in TESTED.items():
-        rows = [{"seed": own["seed"]} | evaluate_captions(references, own["captions"]) for own in best[name]]
+        rows = [{"seed": row["seed"]} | evaluate_captions(references, row["captions"]) for row in best[name]]
         _write(name, about, "test", rows)
         save_texts(f"captions-{name}", "test", split.images, best[name])
-    own = dataset.split("train").captions
-    nearest = [" ".join(tokenize(own[i])) for i in nearest_sentences(captioner, own, images)]
+    sentences = dataset.split("train").captions
+    nearest = [" ".join(tokenize(sentences[i])) for i in nearest_sentences(captioner, sentences, images)]
     _write("test-nearest", "nearest training sentence", "test", [evaluate_captions(references, nearest)])
 
 
@@ -101,12 +101,14 @@ def ablations(dataset: Dataset) -> None:
     tuned, held = range(TUNED), range(TUNED, TUNED + HELD_OUT)
     held_texts = reference_texts(split)[TUNED : TUNED + HELD_OUT]
 
-    def made(captioner: Captioner, config: CaptionConfig, asked: Sequence[int]) -> dict[int, tuple[list, np.ndarray]]:
-        found = {}
-        for i in tqdm(asked, desc=f"{config.candidates} candidates", unit="image", disable=None):
+    def candidate_pools(
+        captioner: Captioner, config: CaptionConfig, image_ids: Sequence[int]
+    ) -> dict[int, tuple[list, np.ndarray]]:
+        pools = {}
+        for i in tqdm(image_ids, desc=f"{config.candidates} candidates", unit="image", disable=None):
             (candidates,) = captioner.candidates(images[i : i + 1], config)
-            found[i] = candidates, cider.scores(i, [c.tokens for c in candidates])
-        return found
+            pools[i] = candidates, cider.scores(i, [c.tokens for c in candidates])
+        return pools
 
     def row(name: str, about: str, pool: dict, without: Sequence[str] | None = (), vote: float = CaptionConfig().vote):
         """Tunes the weights that are not left out (None: takes those of the set), writes the held-out images' row."""
@@ -121,7 +123,7 @@ def ablations(dataset: Dataset) -> None:
         names = [split.images[i] for i in held]
         save_texts(f"captions-part-{name}", "dev", names, [{"seed": 0, "captions": captions}])
 
-    full = made(captioner, CaptionConfig(), [*tuned, *held])
+    full = candidate_pools(captioner, CaptionConfig(), [*tuned, *held])
     row("full", "the full pipeline", full)
     row("no-trigram", "without the trigram", full, ("trigram",))
     row("no-translation", "without the translation score", full, ("translation", "concepts"))
@@ -131,14 +133,14 @@ def ablations(dataset: Dataset) -> None:
     row("no-vote", "without the vote of the best", full, vote=0.0)
     write("no-reranking", "without reranking: one sampled candidate", [_first(full[i][0], 1)[0].text for i in held])
     write("oracle", "oracle: the best of the 1000 by CIDEr", [full[i][0][int(full[i][1].argmax())].text for i in held])
-    only = made(captioner, CaptionConfig(contents=("image",)), [*tuned, *held])
+    only = candidate_pools(captioner, CaptionConfig(contents=("image",)), [*tuned, *held])
     row("no-concepts", "without any bag of concepts", only, ("concepts",))
     lm = language_model.load(RUNS / "perplexity-multiplicative")
     folder = caption_set(0, dataset)
     plain = Captioner(vse.load(folder / ENCODER_PART), lm, captioner.bank, Trigram(folder / TRIGRAM), captioner.weights)
-    drawn = made(plain, CaptionConfig(structured=False), [*tuned, *held])
+    drawn = candidate_pools(plain, CaptionConfig(structured=False), [*tuned, *held])
     row("multiplicative", "multiplicative LM, no structure", drawn, ("structure",))
-    many = made(captioner, CaptionConfig(candidates=5000), held)
+    many = candidate_pools(captioner, CaptionConfig(candidates=5000), held)
     for count in (10, 100, 5000):
         pool = {i: ((few := _first(many[i][0], count)), np.empty(len(few))) for i in held}
         row(f"candidates-{count}", f"{count} candidates", pool, None)

@@ -54,8 +54,8 @@ def differences(a: PerImage, b: PerImage, draws: int = DRAWS, seed: int = 0) -> 
 
 def _figures(row: PerImage, sums: Float64[np.ndarray, "seeds draws k"]) -> dict[str, Float[np.ndarray, "seeds draws"]]:
     """Every figure of every seed and draw."""
-    of_seeds = [row.figures(own) for own in sums]
-    return {figure: np.stack([own[figure] for own in of_seeds]) for figure in of_seeds[0]}
+    of_seeds = [row.figures(figures) for figures in sums]
+    return {figure: np.stack([figures[figure] for figures in of_seeds]) for figure in of_seeds[0]}
 
 
 def compare(name_a: str, name_b: str, split: str | None = None, draws: int = DRAWS) -> dict:
@@ -88,12 +88,12 @@ def row_name(result: str) -> str:
 def shown(result: dict) -> str:
     """The comparison as a table for the terminal."""
     rows = [["", result["a"], result["b"], "difference", "95 % interval", "below 0", "sd of seeds", "real"]]
-    for figure, own in result["figures"].items():
-        sds = " / ".join("-" if sd is None else f"{sd:.2f}" for sd in own["seeds_sd"])
-        low, high = own["interval"]
+    for figure, row in result["figures"].items():
+        sds = " / ".join("-" if sd is None else f"{sd:.2f}" for sd in row["seeds_sd"])
+        low, high = row["interval"]
         rows.append([
-            figure, f"{own['a']:.2f}", f"{own['b']:.2f}", f"{own['difference']:+.2f}", f"{low:+.2f} to {high:+.2f}",
-            f"{100 * own['below_zero']:.1f} %", sds, "yes" if own["real"] else "no",
+            figure, f"{row['a']:.2f}", f"{row['b']:.2f}", f"{row['difference']:+.2f}", f"{low:+.2f} to {high:+.2f}",
+            f"{100 * row['below_zero']:.1f} %", sds, "yes" if row["real"] else "no",
         ])  # fmt: skip
     return table(rows)
 

@@ -49,14 +49,16 @@ def cosines(judged: Judged, scorer: Scorer) -> Scores:
 
 def referenced(judged: Judged, scorer: Scorer) -> Scores:
     """The harmonic mean of the cosines of a caption to the photo and to the nearest of its references."""
-    texts, found = scorer.texts(judged.texts), cosines(judged, scorer)
+    texts, scores = scorer.texts(judged.texts), cosines(judged, scorer)
     between = texts @ texts.T
-    for name, to_photo in found.items():
+    for name, to_photo in scores.items():
         captions = judged.pairs(name)[1].tolist()
-        nearest = [between[c, own].max() for c, own in zip(captions, judged.references(name), strict=True)]
+        nearest = [
+            between[c, references].max() for c, references in zip(captions, judged.references(name), strict=True)
+        ]
         to_photo, to_reference = np.maximum(to_photo, 1e-6), np.maximum(nearest, 1e-6)
-        found[name] = 2 * to_photo * to_reference / (to_photo + to_reference)
-    return found
+        scores[name] = 2 * to_photo * to_reference / (to_photo + to_reference)
+    return scores
 
 
 def score_parts(judged: Judged, scorer: Scorer, training: tuple[str, ...], trigram: Trigram) -> Scores:
@@ -66,48 +68,52 @@ def score_parts(judged: Judged, scorer: Scorer, training: tuple[str, ...], trigr
     images, texts = scorer.images(judged.photos), scorer.texts(judged.texts).T
     bags = Concepts(encoder, bank).bags(images)
     tokens = [tokenize(text) for text in judged.texts]
-    of_text = np.array([[repeats(own) for own in tokens], trigram.score(tokens), [len(own) for own in tokens]])
-    found = {}
+    of_text = np.array(
+        [[repeats(sentence) for sentence in tokens], trigram.score(tokens), [len(sentence) for sentence in tokens]]
+    )
+    parts = {}
     for name in judged.lists:
         photo, caption = judged.pairs(name)
         cosines = (images @ texts)[photo, caption], (bags @ texts)[photo, caption]
-        found[name] = np.stack([*cosines, *of_text[:, caption], *np.zeros((2, len(photo)))], 1)
-    return found
+        parts[name] = np.stack([*cosines, *of_text[:, caption], *np.zeros((2, len(photo)))], 1)
+    return parts
 
 
 def metrics(judged: Judged) -> dict[str, Scores]:
     """Of each of METRICS the score of every pair of both lists; METEOR only where Java is found."""
-    found: dict[str, Scores] = {metric: {} for metric in METRICS}
+    scores: dict[str, Scores] = {metric: {} for metric in METRICS}
     for name in judged.lists:
-        references = [[judged.texts[c] for c in own] for own in judged.references(name)]
+        references = [[judged.texts[c] for c in group] for group in judged.references(name)]
         images = per_image_captions(references, [judged.texts[c] for c in judged.pairs(name)[1].tolist()])
         for metric in METRICS:
-            found[metric][name] = images[metric]
-    return {metric: own for metric, own in found.items() if own["expert"] is not None}
+            scores[metric][name] = images[metric]
+    return {metric: of_lists for metric, of_lists in scores.items() if of_lists["expert"] is not None}
 
 
-def _write(judged: Judged, name: str, asked: str, about: str, rows: list[dict], weights: Weights | None = None) -> None:
+def _write(
+    judged: Judged, name: str, row_name: str, about: str, rows: list[dict], weights: Weights | None = None
+) -> None:
     tau = over_seeds(rows)
     results.write(f"human-{name}", {
-        "name": name, "about": about, **origin(f"human_judgements {asked}"),
+        "name": name, "about": about, **origin(f"human_judgements {row_name}"),
         "judgements": judged.counts(), "judged_photos_in": judged.photos_in,
         "weights": dataclasses.asdict(weights) if weights else None, "rows": rows, "tau": tau,
     })  # fmt: skip
     print(name, means(tau), flush=True)
 
 
-def run(asked: str, dataset: Dataset, judged: Judged) -> None:
+def run(row_name: str, dataset: Dataset, judged: Judged) -> None:
     """Measures and writes one row, or the rows of `metrics` or `scores`."""
-    if asked == "metrics":
+    if row_name == "metrics":
         for metric, scores in metrics(judged).items():
-            _write(judged, metric, asked, METRICS[metric], [judged.agreement(scores)])
-    elif asked == "scores":
+            _write(judged, metric, row_name, METRICS[metric], [judged.agreement(scores)])
+    elif row_name == "scores":
         _score_rows(dataset, judged)
     else:
-        scored = referenced if asked in REFERENCED else cosines
-        models = scorers(asked.removesuffix("-references"))
+        scored = referenced if row_name in REFERENCED else cosines
+        models = scorers(row_name.removesuffix("-references"))
         rows = [{"seed": model.seed} | judged.agreement(scored(judged, model)) for model in models]
-        _write(judged, asked, asked, REFERENCED.get(asked) or COSINES[asked], rows)
+        _write(judged, row_name, row_name, REFERENCED.get(row_name) or COSINES[row_name], rows)
 
 
 def _score_rows(dataset: Dataset, judged: Judged) -> None:
@@ -115,11 +121,11 @@ def _score_rows(dataset: Dataset, judged: Judged) -> None:
     training = dataset.split("train").captions
     trigram = estimated([tokens for tokens in map(tokenize, training) if tokens], [0, 1, 1])
     rows: dict[str, list[dict]] = {name: [] for name in SCORES}
-    summed: Scores = {key: np.zeros(len(own.photos)) for key, own in judged.lists.items()}
+    summed: Scores = {key: np.zeros(len(judgements.photos)) for key, judgements in judged.lists.items()}
     for model in scorers("best"):
         parts = score_parts(judged, model, training, trigram)
         for name, (_, weights) in SCORES.items():
-            scores = {key: weighted(own, weights) for key, own in parts.items()}
+            scores = {key: weighted(values, weights) for key, values in parts.items()}
             rows[name].append({"seed": model.seed} | judged.agreement(scores))
             if name == "concepts":
                 summed = {key: summed[key] + scores[key] for key in summed}

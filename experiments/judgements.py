@@ -27,15 +27,15 @@ class Judgements:
     ratings: Float64[np.ndarray, "pairs raters"]
 
     @property
-    def own(self) -> Bool[np.ndarray, " pairs"]:
+    def of_own_photo(self) -> Bool[np.ndarray, " pairs"]:
         """Whether the caption was written for this very photo."""
         pairs = zip(self.photos, self.captions, strict=True)
         return np.array([photo == caption.rpartition("#")[0] for photo, caption in pairs], bool)
 
     def select(self, mask: Bool[np.ndarray, " pairs"]) -> "Judgements":
         """Only these pairs."""
-        kept = np.flatnonzero(mask)
-        photos, captions = (tuple(values[i] for i in kept) for values in (self.photos, self.captions))
+        rows = np.flatnonzero(mask)
+        photos, captions = (tuple(values[i] for i in rows) for values in (self.photos, self.captions))
         return Judgements(photos, captions, self.ratings[mask])
 
     def tau(self, scores: Float[np.ndarray, " pairs"], variant: str) -> float:
@@ -113,7 +113,7 @@ class Judged:
         captions = read_captions(texts / TOKEN_FILE)
         read = {"expert": read_judgements(texts / EXPERT, captions), "crowd": read_judgements(texts / CROWD, captions)}
         self.photos_in = {name: check_photos(judgements, dataset) for name, judgements in read.items()}
-        self.lists = {"expert": read["expert"].select(~read["expert"].own), "crowd": read["crowd"]}
+        self.lists = {"expert": read["expert"].select(~read["expert"].of_own_photo), "crowd": read["crowd"]}
         self.photos = list(dataset.split("test").images)
         own_photos = set(self.photos)
         self.caption_ids = [i for i in captions if i.rpartition("#")[0] in own_photos]
@@ -123,8 +123,10 @@ class Judged:
 
     def pairs(self, name: str) -> tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]:
         """Which photo and which caption the pairs of a list are."""
-        own = self.lists[name]
-        return np.array([self._photo[p] for p in own.photos]), np.array([self._caption[c] for c in own.captions])
+        judgements = self.lists[name]
+        return np.array([self._photo[p] for p in judgements.photos]), np.array(
+            [self._caption[c] for c in judgements.captions]
+        )
 
     def references(self, name: str) -> list[list[int]]:
         """Of each pair of a list, the photo's captions whose text is not judged with that photo."""
@@ -132,19 +134,19 @@ class Judged:
         for caption, caption_id in enumerate(self.caption_ids):
             of_photo.setdefault(self._photo[caption_id.rpartition("#")[0]], []).append(caption)
         judged = {(photo, self.texts[caption]) for photo, caption in zip(*self.pairs(name), strict=True)}
-        kept = {p: [c for c in own if (p, self.texts[c]) not in judged] for p, own in of_photo.items()}
-        return [kept[photo] for photo in self.pairs(name)[0].tolist()]
+        references = {p: [c for c in captions if (p, self.texts[c]) not in judged] for p, captions in of_photo.items()}
+        return [references[photo] for photo in self.pairs(name)[0].tolist()]
 
     def counts(self) -> dict[str, int]:
         """How many judgements each figure of `agreement` is of."""
         crowd = self.lists["crowd"]
-        others = int((~crowd.own).sum())
+        others = int((~crowd.of_own_photo).sum())
         return {"expert": self.lists["expert"].ratings.size, "crowd": crowd.ratings.size, "crowd_others": others}
 
     def agreement(self, scores: dict[str, np.ndarray]) -> dict[str, float]:
         """`expert`, `crowd` and `crowd_others`, from a score of each pair of both lists."""
         crowd = self.lists["crowd"]
-        others = ~crowd.own
+        others = ~crowd.of_own_photo
         return {
             "expert": self.lists["expert"].tau(scores["expert"], "c"),
             "crowd": crowd.tau(scores["crowd"], "b"),

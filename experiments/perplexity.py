@@ -161,14 +161,14 @@ def _with_structures(figures: dict, config: LMTrainConfig, dataset: Dataset, ext
     return {split: {"nats": figures[split]["nats"], "structure_nats": nats[split]} for split in SPLITS}
 
 
-def structure_nats(seen: list[tuple[str, ...]], asked: dict[str, list[tuple[str, ...]]]) -> dict[str, float]:
+def structure_nats(seen: list[tuple[str, ...]], tag_lists: dict[str, list[tuple[str, ...]]]) -> dict[str, float]:
     """-log P(structure) a word, ends of sentences included, under a trigram of the tags `seen`; of each list asked for.
 
     A handful of tags has no counts of counts from which Kneser-Ney discounts could be estimated for single tags: those
     are KenLM's fixed ones. A tag that was never seen is <unk>.
     """
     model = estimated(seen, [0], FALLBACK)
-    return {name: float(np.log(model.perplexity(tags))) for name, tags in asked.items()}
+    return {name: float(np.log(model.perplexity(tags))) for name, tags in tag_lists.items()}
 
 
 def _run(names: list[str], structures: bool) -> None:

@@ -260,10 +260,10 @@ def measure(threads: int, large: bool, only: list[str] | None) -> dict:
     }  # fmt: skip
     if unknown := set(only or ()) - parts.keys():
         raise InputError(f"{sorted(unknown)[0]}: no such part; expected some of {', '.join(parts)}")
-    kept = read_json(results.path_of(name_here())) if only else {}
+    previous = read_json(results.path_of(name_here())) if only else {}
     rates = {f"{precision}_gflops": product_rate(precision) for precision in ("float32", "bfloat16")}
     about = {"command": "python -m experiments.speed --large", "threads": threads, **rates}
-    return kept | about | {name: part() for name, part in parts.items() if not only or name in only}
+    return previous | about | {name: part() for name, part in parts.items() if not only or name in only}
 
 
 def _run(threads: int, large: bool, only: list[str] | None) -> None:

@@ -19,8 +19,8 @@ def speed(figures: dict) -> Table:
         what = f"ranking {r['images']:,} x {r['captions']:,}, s"
         line(what, f"{r['seconds']:.2f}", f"{r['peak_mb']:,.0f} MB beside the vectors", r)
     c, lm = figures["captioning"], figures["language_model"]
-    made = "1000 candidates of a photo, decoded and reranked, s"
-    line(made, f"{c['seconds_an_image']:.2f}", f"{c['times_floor']:.1f} x the floor", c)
+    label = "1000 candidates of a photo, decoded and reranked, s"
+    line(label, f"{c['seconds_an_image']:.2f}", f"{c['times_floor']:.1f} x the floor", c)
     cold = "models loaded, five captions; files in memory"
     line("a photo from a cold start, s", f"{c['cold_start_s']:.1f}", cold, c)
     line("trigram, sentences/s", f"{c['trigram_sentences_per_s']:,.0f}", "", c)

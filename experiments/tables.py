@@ -204,14 +204,14 @@ def _compared(rows: list[dict]) -> str:
     lines = []
     for r in sorted(rows, key=lambda r: ("rsum" not in r["figures"], r["a"], r["b"])):
         figure = "rsum" if "rsum" in r["figures"] else "cider"
-        own = r["figures"][figure]
-        low, high = own["interval"]
-        spread = " / ".join(f"{sd:.1f}" for sd in own["seeds_sd"] if sd is not None)
+        row = r["figures"][figure]
+        low, high = row["interval"]
+        spread = " / ".join(f"{sd:.1f}" for sd in row["seeds_sd"] if sd is not None)
         a, b = (r[side].removeprefix("captions-part-") for side in "ab")
         about = "rsum" if figure == "rsum" else "CIDEr of captions"
         lines.append([
-            f"{a} - {b}, {about}", f"{own['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}",
-            f"{100 * own['below_zero']:.1f} %", spread, "yes" if own["real"] else "no",
+            f"{a} - {b}, {about}", f"{row['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}",
+            f"{100 * row['below_zero']:.1f} %", spread, "yes" if row["real"] else "no",
         ])  # fmt: skip
     return markdown(["", "difference", "95 % interval", "draws below 0", "sd of seeds", "real"], lines)
 

@@ -46,14 +46,16 @@ class TaggedText:
         """Raises InputError without a sentence, and for a sentence with another number of tags than words."""
         if not len(sentences):
             raise InputError("no sentences; expected at least one caption with a word")
-        for words, own in zip(sentences, sentences if tags is None else tags, strict=True):
-            if len(words) != len(own) or not words:
-                raise InputError(f"{' '.join(words)[:80]!r}: {len(own)} tags for {len(words)} words, expected one each")
+        for words, tags_of_words in zip(sentences, sentences if tags is None else tags, strict=True):
+            if len(words) != len(tags_of_words) or not words:
+                raise InputError(
+                    f"{' '.join(words)[:80]!r}: {len(tags_of_words)} tags for {len(words)} words, expected one each"
+                )
         ids = [[vocabulary.ids.get(w, UNK_ID) for w in words] + [EOS_ID] for words in cut_long(sentences)]
         self.tokens, lengths = (x.to(device) for x in pad(ids))
         self.tags = torch.full_like(self.tokens, NO_TAG)
         if tags is not None:
-            tag_ids = [tag_vocabulary.ids([*own, EOS], unseen=NO_TAG) for own in cut_long(tags)]
+            tag_ids = [tag_vocabulary.ids([*sequence, EOS], unseen=NO_TAG) for sequence in cut_long(tags)]
             self.tags = pad(tag_ids).tokens.to(device)
         self.lengths = lengths
         self._lengths = lengths.cpu().numpy()  # on the host: asking the device would wait for it

@@ -64,12 +64,12 @@ class Decoder:
         step = max(1, _AT_ONCE // beam)
         for rows in (order[i : i + step] for i in range(0, len(order), step)):
             tags = np.full((len(rows), lengths[rows[0]] + 1 + self.ahead), NO_TAG)
-            for own, i in zip(tags, rows, strict=True):
+            for row_tags, i in zip(tags, rows, strict=True):
                 if isinstance(self.model, SCNLM):  # to the others all structures of a length are the same
-                    own[: lengths[i] + 1] = self.lm.tags.ids([*structures[i], EOS])
-            given = (torch.from_numpy(array[rows]).to(self.device) for array in (content_of, lengths))
-            found = self._search(content, *given, torch.from_numpy(tags).to(self.device), beam, draw)
-            for row, (ids, score) in zip(rows, found, strict=True):
+                    row_tags[: lengths[i] + 1] = self.lm.tags.ids([*structures[i], EOS])
+            inputs = (torch.from_numpy(array[rows]).to(self.device) for array in (content_of, lengths))
+            group = self._search(content, *inputs, torch.from_numpy(tags).to(self.device), beam, draw)
+            for row, (ids, score) in zip(rows, group, strict=True):
                 sentences[row], nats[row] = [self.lm.vocabulary.tokens[i] for i in ids], score
         return sentences, nats
 
@@ -85,7 +85,7 @@ class Decoder:
         for i in range(self.ahead):  # tags that are seen before their word's turn
             node, parent = _branch(node, tags[:, i])
             content, words, scores = content[parent], words[parent], scores[parent]
-        found = []
+        finished = []
         for t in range(int(lengths[0]) + 1):
             live, longer = int((lengths >= t).sum()), int((lengths > t).sum())
             window = tags[:live, t : t + self.ahead + 1]
@@ -93,14 +93,14 @@ class Decoder:
             content, words, scores = content[parent], words[parent], scores[parent]
             log_p = self._log_p(content, window[_one_of_each(node, len(parent))], words)
             ended, place = (scores + log_p[..., EOS_ID])[node[longer:]].max(1)
-            own = words[node[longer:], place, len(self.tables) :]
-            found = [*zip(own.tolist(), ended.tolist(), strict=True), *found]
+            sentences = words[node[longer:], place, len(self.tables) :]
+            finished = [*zip(sentences.tolist(), ended.tolist(), strict=True), *finished]
             best, chosen = _top(log_p[..., len(SPECIALS) :], beam, draw)  # no <unk>; where it ends the structure says
             joint = (scores[..., None] + best).flatten(1)
             scores, place = _top(joint, beam)
             words = words.gather(1, (place // best.shape[2])[..., None].expand(-1, -1, words.shape[2]))
             words = torch.cat([words, chosen.flatten(1).gather(1, place)[..., None] + len(SPECIALS)], 2)
-        return found
+        return finished
 
     def _content(self, u: Tensor) -> Float[Tensor, "m g"]:
         """What a content vector adds to what gates the factors."""

@@ -123,13 +123,13 @@ class StructureBank:
         version = value.get("version")
         if type(version) is not int or version != _VERSION:
             raise InputError(f"{path}: a bank of version {str(version)[:40]!r}, expected {_VERSION}; make it again")
-        found, spacy_model, sequences = (value.get(key) for key in ("tag_set", "spacy_model", "sequences"))
-        texts = isinstance(found, str) and isinstance(spacy_model, str)
-        if not texts or found not in TAG_SETS or not _is_counted(sequences):
+        bank_tags, spacy_model, sequences = (value.get(key) for key in ("tag_set", "spacy_model", "sequences"))
+        texts = isinstance(bank_tags, str) and isinstance(spacy_model, str)
+        if not texts or bank_tags not in TAG_SETS or not _is_counted(sequences):
             raise InputError(f"{path}: damaged, expected tag_set, spacy_model and counted sequences; make it again")
-        if tag_set not in (None, found):
-            raise InputError(f"{path}: a bank of {found} tags, expected {tag_set} ones; make it again with those")
-        return cls._from_counts({tuple(s.split()): n for s, n in sequences.items()}, found, spacy_model)
+        if tag_set not in (None, bank_tags):
+            raise InputError(f"{path}: a bank of {bank_tags} tags, expected {tag_set} ones; make it again with those")
+        return cls._from_counts({tuple(s.split()): n for s, n in sequences.items()}, bank_tags, spacy_model)
 
 
 def _is_counted(sequences: object) -> bool:

@@ -79,7 +79,7 @@ class _Training:
         self.config, self.out, self.seed, self.settings = config, out, seed, settings
         self.device, self.precision = place.device, settings["precision"]
         train_split, dev = dataset.split("train"), dataset.split("dev")
-        own = len(train_split.captions)
+        caption_count = len(train_split.captions)
         captions = [train_split.captions, dev.captions]
         owners = [train_split.image_of_caption, dev.image_of_caption]
         if extra_text:
@@ -91,16 +91,18 @@ class _Training:
         vocabulary = Vocabulary.from_captions(train_split.captions, config.min_count)
         tag_vocabulary = bank = None
         if tagged:
-            tag_vocabulary = TagVocabulary.from_tags(tags[0][:own], config.tag_set)
-            bank = StructureBank.from_tags(tags[0][:own], tag_set=config.tag_set, spacy_model=config.spacy_model)
+            tag_vocabulary = TagVocabulary.from_tags(tags[0][:caption_count], config.tag_set)
+            bank = StructureBank.from_tags(
+                tags[0][:caption_count], tag_set=config.tag_set, spacy_model=config.spacy_model
+            )
         if len(vocabulary) == len(SPECIALS):
             raise InputError(f"min_count = {config.min_count}: no word of the training captions is as frequent")
         texts = []
         for split, owner, words, own_tags in zip(captions, owners, sentences, tags, strict=True):
-            kept = [i for i, tokens in enumerate(words) if tokens]
-            u = embed([split[i] for i in kept], encoder)
-            u = mean_of_each(u, owner[kept]) if config.content == "image" else u
-            pick = [words[i] for i in kept], [own_tags[i] for i in kept] if tagged else None
+            nonempty = [i for i, tokens in enumerate(words) if tokens]
+            u = embed([split[i] for i in nonempty], encoder)
+            u = mean_of_each(u, owner[nonempty]) if config.content == "image" else u
+            pick = [words[i] for i in nonempty], [own_tags[i] for i in nonempty] if tagged else None
             texts.append(TaggedText(*pick, u, vocabulary, tag_vocabulary, self.device))
         self.text, self.dev = texts
         torch.manual_seed(seed)

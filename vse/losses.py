@@ -41,12 +41,12 @@ class RankingLoss(nn.Module):
         right = scores.diagonal()
         wrong_caption = (self.margin - right[:, None] + scores).clamp(min=0)  # a - s(x, v) + s(x, v_k)
         wrong_image = (self.margin - right[None, :] + scores).clamp(min=0)  # a - s(v, x) + s(v, x_k)
-        kept = ~same_image
+        negatives = ~same_image
         if self.num_contrastive:
-            wrong_caption = wrong_caption * self._draw(kept)
-            wrong_image = wrong_image * self._draw(kept.T).T
+            wrong_caption = wrong_caption * self._draw(negatives)
+            wrong_image = wrong_image * self._draw(negatives.T).T
         items = 1 if self.reduction == "sum" else self.num_contrastive or max(1, len(images) - 1)
-        return ((wrong_caption + wrong_image) * kept).sum() / (len(images) * items)
+        return ((wrong_caption + wrong_image) * negatives).sum() / (len(images) * items)
 
     def _draw(self, allowed: SameImage) -> Bool[Tensor, "b b"]:
         """In each row, `num_contrastive` of the allowed columns at random (all of them where there are fewer)."""

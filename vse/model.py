@@ -63,15 +63,15 @@ class VSE(nn.Module):
         ids = [i for i, token in enumerate(self.vocabulary.tokens) if token in vectors and i != PAD_ID]
         if not ids:
             return 0
-        found = torch.from_numpy(np.stack([vectors[self.vocabulary.tokens[i]] for i in ids])).to(weight)
-        if found.shape[1] != weight.shape[1] or not found.isfinite().all() or not found.any():
+        rows = torch.from_numpy(np.stack([vectors[self.vocabulary.tokens[i]] for i in ids])).to(weight)
+        if rows.shape[1] != weight.shape[1] or not rows.isfinite().all() or not rows.any():
             raise InputError(
-                f"word vectors of {found.shape[1]} numbers: expected {weight.shape[1]}, finite, not all 0;"
-                f" give another file, or set text.word_dim = {found.shape[1]}"
+                f"word vectors of {rows.shape[1]} numbers: expected {weight.shape[1]}, finite, not all 0;"
+                f" give another file, or set text.word_dim = {rows.shape[1]}"
             )
         with torch.no_grad():
-            found *= weight[UNK_ID:].square().mean().sqrt() / found.square().mean().sqrt()
-            weight[ids] = found
+            rows *= weight[UNK_ID:].square().mean().sqrt() / rows.square().mean().sqrt()
+            weight[ids] = rows
         self._start_unknown()
         return len(ids)
 
@@ -110,12 +110,12 @@ class VSE(nn.Module):
                 f" ({self.feature_info.get('encoder', 'a user matrix')}): extract them with the same encoder"
             )
         views, regions, _ = shape_of(self.feature_info)
-        for what, given, most, fits in (
+        for what, size, most, fits in (
             ("regions", array.shape[2], regions, array.shape[2] == regions),
             ("views", array.shape[1], views, array.shape[1] <= (views or 0)),
         ):
             if most is not None and not fits:
-                raise InputError(f"features of {given} {what}, the model was trained on {most}: extract them alike")
+                raise InputError(f"features of {size} {what}, the model was trained on {most}: extract them alike")
         self.eval()
         out = np.empty((len(array), self.config.embed_dim), np.float32)
         for start in _bar(range(0, len(array), batch_size), "embed images", progress):

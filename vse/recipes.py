@@ -1,4 +1,4 @@
-"""The named recipes: functions that return a `TrainConfig`. What each reaches is in the README."""
+"""The named recipes: functions that return a `TrainConfig`. What each reaches stands in docs/results/ranking.md."""
 
 from collections.abc import Callable
 

@@ -40,10 +40,10 @@ def arithmetic(
         raise InputError("photo arithmetic needs a word to take away or to add: --minus blue --plus red")
     taken, added = embed_words(model, minus), embed_words(model, plus)
     image, index, skipped, encoded = photo_and_index(model, folder, photo, cache, features)
-    own = [i for i, name in enumerate(index.names) if (folder / name).resolve() == photo.resolve()]
-    if len(own) == len(index):
+    same_photo = [i for i, name in enumerate(index.names) if (folder / name).resolve() == photo.resolve()]
+    if len(same_photo) == len(index):
         raise InputError(f"{folder}: no photo in it but {photo.name} itself; give a folder with others")
-    scores, ids = nearest(index, analogy(image, taken, added), k, rerank=rerank, without=own)
+    scores, ids = nearest(index, analogy(image, taken, added), k, rerank=rerank, without=same_photo)
     ranked = enumerate(zip(ids, scores, strict=True), 1)
     return SearchResult(tuple(Hit(index.names[i], float(s), rank) for rank, (i, s) in ranked), skipped, encoded)
 
@@ -74,10 +74,10 @@ def nearest(
         raise InputError(f"k = {k}: expected 1 or more")
     if rerank and rerank < k:
         raise InputError(f"rerank = {rerank}: expected at least k = {k}, the number of photos asked for, or 0 for none")
-    wanted = min(max(k, rerank), len(index) - len(without))
-    scores, ids = index.top(query[None], min(wanted + len(without), len(index)))
-    kept = np.flatnonzero(~np.isin(ids[0], without))[:wanted]
-    scores, ids = scores[0][kept], ids[0][kept]
+    count = min(max(k, rerank), len(index) - len(without))
+    scores, ids = index.top(query[None], min(count + len(without), len(index)))
+    others = np.flatnonzero(~np.isin(ids[0], without))[:count]
+    scores, ids = scores[0][others], ids[0][others]
     if rerank:
         order = by_mean_distance(index.vectors[ids])
         scores, ids = scores[order], ids[order]

@@ -103,11 +103,13 @@ class _Training:
         parameters = {f"model.{n}": p for n, p in self.model.named_parameters() if p.requires_grad}
         parameters |= {f"objective.{n}": p for n, p in self.objective.named_parameters() if p.requires_grad}
         modules: dict[str, nn.Module] = {"model": self.model, "objective": self.objective}
-        self.kept = self.model  # what is evaluated and saved: the running mean of the weights where there is one
+        self.output_model = (
+            self.model
+        )  # what is evaluated and saved: the running mean of the weights where there is one
         if config.average:
-            self.kept = VSE(config.model, vocabulary, self.model.feature_dim, features.info).to(place.device)
-            self.kept.load_state_dict(self.model.state_dict())
-            modules["mean"] = self.kept
+            self.output_model = VSE(config.model, vocabulary, self.model.feature_dim, features.info).to(place.device)
+            self.output_model.load_state_dict(self.model.state_dict())
+            modules["mean"] = self.output_model
         self.run = Run(
             out, config, modules, parameters, place, figure="rsum", higher_is_better=True, parts=checkpoint.PARTS
         )
@@ -149,12 +151,12 @@ class _Training:
 
     def measure(self) -> Measured:
         """The dev row of the model that would be kept."""
-        row = evaluate([self.kept], self.dev, [self.features], bootstrap=0)
+        row = evaluate([self.output_model], self.dev, [self.features], bootstrap=0)
         return Measured(row.rsum, row.as_dict(), row.summary())
 
     def save(self) -> None:
         """Writes the run folder."""
-        checkpoint.save_run(self.out, self.kept, self.settings)
+        checkpoint.save_run(self.out, self.output_model, self.settings)
 
     def _average(self, step: int) -> None:
         if not self.config.average:
@@ -162,7 +164,7 @@ class _Training:
         # A mean over few steps at first: the random start must not linger in it.
         weight = 1 - min(self.config.average, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.kept.parameters()), list(self.model.parameters()), weight)
+            torch._foreach_lerp_(list(self.output_model.parameters()), list(self.model.parameters()), weight)
 
 
 def _named(word_vectors: Path) -> str:
@@ -172,10 +174,10 @@ def _named(word_vectors: Path) -> str:
     return f"{word_vectors.name}, sha256 {sha256_of(word_vectors)[:16]}"
 
 
-def _coverage(word_vectors: Path, found: int, words: int) -> str:
+def _coverage(word_vectors: Path, matched: int, words: int) -> str:
     """How many words a file has, as a warning where they are few. Raises InputError when it has none."""
-    if not found:
+    if not matched:
         raise InputError(f"{word_vectors}: has none of the {words} words of the captions; expected vectors of these")
-    if found < words / 10:
-        return f"warning: {word_vectors} has only {found} of {words} words; is it of another language or kind?"
-    return f"word vectors: {found} of {words} words"
+    if matched < words / 10:
+        return f"warning: {word_vectors} has only {matched} of {words} words; is it of another language or kind?"
+    return f"word vectors: {matched} of {words} words"

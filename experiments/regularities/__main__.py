@@ -36,7 +36,7 @@ FLICKR_RUNS: dict[str, Experiment] = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class Analogy:
     """A query of the published list on the test photos: from where it starts, and which photos are right."""
 
     query: Query
@@ -44,30 +44,30 @@ class Asked:
     right: np.ndarray  # (n,) bool
 
 
-def asked_of(captions: Sequence[str], owner: np.ndarray, photos: int) -> list[Asked]:
+def analogies_of(captions: Sequence[str], owner: np.ndarray, photos: int) -> list[Analogy]:
     """The list's queries on these photos, by the words of all captions of a photo together."""
-    words, asked = words_of_photos(captions, owner, photos), []
+    words, analogies = words_of_photos(captions, owner, photos), []
     for q in QUERIES:
         kept, removed, added = (np.array([names(w, word) for w in words]) for word in (q.kept, q.removed, q.added))
-        asked.append(Asked(q, tuple(np.flatnonzero(kept & removed & ~added).tolist()), kept & added))
-    return asked
+        analogies.append(Analogy(q, tuple(np.flatnonzero(kept & removed & ~added).tolist()), kept & added))
+    return analogies
 
 
 def judge_flickr(
-    images: np.ndarray, asked: Sequence[Asked], words: dict[str, np.ndarray]
+    images: np.ndarray, analogies: Sequence[Analogy], words: dict[str, np.ndarray]
 ) -> dict[str, list[list[float]]]:
     """method -> for each query of the list, for each photo it starts from: how many percent of the top 4 are right."""
     index = Index(images, [str(i) for i in range(len(images))])
     shares: dict[str, list[list[float]]] = {
-        "chance": [[100 * float(a.right.sum()) / (len(images) - 1)] * len(a.start) for a in asked]
+        "chance": [[100 * float(a.right.sum()) / (len(images) - 1)] * len(a.start) for a in analogies]
     }
     for method in METHODS:
         shares[method] = []
-        for a in asked:
+        for a in analogies:
             minus, plus = [a.query.removed], [a.query.added]
             queries = np.stack([query_of(images[i], minus, plus, words, method) for i in a.start])
-            found = top_others(index, images, queries, a.start, method == "reranked")
-            shares[method].append((100 * a.right[found].mean(1)).tolist())
+            nearest = top_others(index, images, queries, a.start, method == "reranked")
+            shares[method].append((100 * a.right[nearest].mean(1)).tolist())
     return shares
 
 
@@ -75,7 +75,7 @@ def flickr8k() -> dict:
     """The result of the published list for every encoder, mean over seeds, with bootstrap intervals."""
     dataset = read_dataset(find_data("flickr8k"))
     split = dataset.split("test")
-    asked = asked_of(split.captions, split.image_of_caption, len(split.images))
+    analogies = analogies_of(split.captions, split.image_of_caption, len(split.images))
     needed = {w for q in QUERIES for w in (q.removed, q.added)}
     per_query: dict[str, dict[str, np.ndarray]] = {}  # encoder -> method -> (seeds, queries)
     for name, experiment in FLICKR_RUNS.items():
@@ -86,7 +86,7 @@ def flickr8k() -> dict:
         judged = []
         for seed in SEEDS:
             model = checkpoint.load(RUNS / f"{name}-{seed}")
-            judged.append(judge_flickr(model.encode_images(features), asked, embedded(model, needed)))
+            judged.append(judge_flickr(model.encode_images(features), analogies, embedded(model, needed)))
             print(name, seed, {m: round(float(np.mean([np.mean(s) for s in v])), 1) for m, v in judged[-1].items()})
         per_query[name] = {m: np.array([[np.mean(s) for s in j[m]] for j in judged]) for m in judged[0]}
     categories = {"all": np.arange(len(QUERIES))}
@@ -105,14 +105,14 @@ def flickr8k() -> dict:
     ours, theirs = ("linear", "arithmetic"), ("paper", "arithmetic")
     crossed = ("regularities-sum", "arithmetic")
     compared = [(ours, theirs), (crossed, theirs), (ours, crossed)]
-    compared += [(own, (own[0], baseline)) for own in (ours, theirs, crossed) for baseline in ("image", "word")]
+    compared += [(pair, (pair[0], baseline)) for pair in (ours, theirs, crossed) for baseline in ("image", "word")]
     differences = [
         {"of": list(a), "less": list(b)} | _interval(per_query[a[0]][a[1]] - per_query[b[0]][b[1]]) for a, b in compared
     ]
     listed = [
         q._asdict() | {"photos": len(a.start), "right": int(a.right.sum())}
         | {name: round(float(per_query[name]["arithmetic"][:, i].mean()), 2) for name in FLICKR_RUNS}
-        for i, (q, a) in enumerate(zip(QUERIES, asked, strict=True))
+        for i, (q, a) in enumerate(zip(QUERIES, analogies, strict=True))
     ]  # fmt: skip
     return {"photos": len(split.images), "rows": rows, "differences": differences, "queries": listed}
 

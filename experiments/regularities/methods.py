@@ -28,12 +28,12 @@ def query_of(
 
 
 def top_others(
-    index: Index, images: np.ndarray, queries: np.ndarray, own: Sequence[int], rerank: bool = False
+    index: Index, images: np.ndarray, queries: np.ndarray, photos: Sequence[int], rerank: bool = False
 ) -> np.ndarray:
     """(q, TOP) ids of the nearest pictures to each query, its own picture left out; the batch form of `nearest`."""
     count = RERANKED if rerank else TOP
     ids = index.top(queries, count + 1)[1]
-    others = [row[row != i][:count] for row, i in zip(ids, own, strict=True)]
+    others = [row[row != i][:count] for row, i in zip(ids, photos, strict=True)]
     if rerank:
         others = [row[by_mean_distance(images[row])] for row in others]
     return np.array([row[:TOP] for row in others])

@@ -63,15 +63,15 @@ def changes(truth: Sequence[Scene]) -> list[Change]:
     pictures: dict[Scene, list[int]] = {}
     for i, scene in enumerate(truth):
         pictures.setdefault(scene, []).append(i)
-    asked = []
+    queries = []
     for scene, (i, *_) in pictures.items():
         for target, right in pictures.items():
             differing = [a for a in CHANGES if getattr(scene, a) != getattr(target, a)]
             if len(differing) == 1:
                 before, after = (_words(s, differing[0]) for s in (scene, target))
                 minus, plus = (tuple(w for w in a if w not in b) for a, b in ((before, after), (after, before)))
-                asked.append(Change(i, differing[0], minus, plus, tuple(right)))
-    return asked
+                queries.append(Change(i, differing[0], minus, plus, tuple(right)))
+    return queries
 
 
 def _words(scene: Scene, attribute: str) -> tuple[str, ...]:
@@ -88,20 +88,22 @@ def judge_scenes(images: np.ndarray, truth: Sequence[Scene], words: dict[str, np
     "chance" is what a random order gives; "kept" is the share of top hits that keep all other attributes, "changed"
     of those that have the new value, right or not.
     """
-    asked, index = changes(truth), Index(images, [str(i) for i in range(len(images))])
+    all_changes, index = changes(truth), Index(images, [str(i) for i in range(len(images))])
     result: dict[str, dict] = {}
     for attribute in CHANGES:
-        own = [c for c in asked if c.attribute == attribute]
-        if not own:
+        of_attribute = [c for c in all_changes if c.attribute == attribute]
+        if not of_attribute:
             continue
-        result[attribute] = {"queries": len(own)}
-        chance = [len(c.right) / (len(truth) - 1) for c in own]
+        result[attribute] = {"queries": len(of_attribute)}
+        chance = [len(c.right) / (len(truth) - 1) for c in of_attribute]
         result[attribute]["chance"] = {"top1": 100 * float(np.mean(chance))}
-        result[attribute]["chance"]["top4"] = float(np.mean([100 * _chance_top(c, len(truth) - 1) for c in own]))
+        result[attribute]["chance"]["top4"] = float(
+            np.mean([100 * _chance_top(c, len(truth) - 1) for c in of_attribute])
+        )
         for method in METHODS:
-            queries = np.stack([query_of(images[c.picture], c.minus, c.plus, words, method) for c in own])
-            found = top_others(index, images, queries, [c.picture for c in own], method == "reranked")
-            result[attribute][method] = _shares(own, found, truth, attribute)
+            queries = np.stack([query_of(images[c.picture], c.minus, c.plus, words, method) for c in of_attribute])
+            nearest = top_others(index, images, queries, [c.picture for c in of_attribute], method == "reranked")
+            result[attribute][method] = _shares(of_attribute, nearest, truth, attribute)
     return result
 
 
@@ -110,20 +112,20 @@ def _chance_top(change: Change, others: int) -> float:
     return TOP * len(change.right) / others / min(TOP, len(change.right))
 
 
-def _shares(asked: list[Change], found: np.ndarray, truth: Sequence[Scene], attribute: str) -> dict[str, float]:
-    right = np.array([np.isin(row, c.right) for row, c in zip(found, asked, strict=True)])
-    possible = np.array([min(TOP, len(c.right)) for c in asked])
-    goals = [truth[c.right[0]] for c in asked]
-    firsts = [truth[i] for i in found[:, 0]]
+def _shares(queries: list[Change], nearest: np.ndarray, truth: Sequence[Scene], attribute: str) -> dict[str, float]:
+    right = np.array([np.isin(row, c.right) for row, c in zip(nearest, queries, strict=True)])
+    possible = np.array([min(TOP, len(c.right)) for c in queries])
+    goals = [truth[c.right[0]] for c in queries]
+    firsts = [truth[i] for i in nearest[:, 0]]
     changed = [getattr(a, attribute) == getattr(b, attribute) for a, b in zip(firsts, goals, strict=True)]
-    kept = [all(getattr(a, x) == getattr(b, x) for x in CHANGES if x != attribute)
+    unchanged = [all(getattr(a, x) == getattr(b, x) for x in CHANGES if x != attribute)
             for a, b in zip(firsts, goals, strict=True)]  # fmt: skip
     return {
         "top1": 100 * float(right[:, 0].mean()),
         "top4": 100 * float((right.sum(1) / possible).mean()),
         "all4": 100 * float((right.sum(1) == TOP).mean()),
         "changed": 100 * float(np.mean(changed)),
-        "kept": 100 * float(np.mean(kept)),
+        "kept": 100 * float(np.mean(unchanged)),
     }
 
 

@@ -19,14 +19,14 @@ _ENCODERS = {
 def scene_rows(result: dict, gallery: str) -> Rows:
     """Percent right, top hit / top 4, of every attribute; the crossed encoders with the arithmetic alone."""
     rows = [row for row in result["rows"] if row["gallery"] == gallery]
-    asked = rows[0]["judged"]
-    header = [f"{result['pictures'][gallery]:,} pictures"] + [f"{a} ({asked[a]['queries']:,})" for a in asked]
-    lines = [["chance", *(_pair([asked[a]["chance"]]) for a in asked)]]
+    attributes = rows[0]["judged"]
+    header = [f"{result['pictures'][gallery]:,} pictures"] + [f"{a} ({attributes[a]['queries']:,})" for a in attributes]
+    lines = [["chance", *(_pair([attributes[a]["chance"]]) for a in attributes)]]
     for encoder in dict.fromkeys(row["encoder"] for row in rows):
         seeds = [row for row in rows if row["encoder"] == encoder]
         for method, about in _METHODS.items():
             if encoder in _ENCODERS or method == "arithmetic":
-                cells = [_pair([row["judged"][a][method] for row in seeds]) for a in asked]
+                cells = [_pair([row["judged"][a][method] for row in seeds]) for a in attributes]
                 lines.append([f"{seeds[0]['about']}: {about}", *cells])
     return header, lines
 

@@ -135,13 +135,13 @@ def tune_weights(
 ) -> Tuned:
     """The weights that are best on the first `images` images of a split that have captions, and their CIDEr."""
     references = references_of(split)
-    asked = [i for i, own in enumerate(references) if own][:images]
-    if not asked:
+    captioned = [i for i, texts in enumerate(references) if texts][:images]
+    if not captioned:
         raise InputError(f"{split.name}: no captions to tune the weights by; expected a dev split with some")
-    cider = Cider([own or [["<none>"]] for own in references])
-    points = captioner.encoder.encode_images(features.take([split.images[i] for i in asked]))
+    cider = Cider([texts or [["<none>"]] for texts in references])
+    points = captioner.encoder.encode_images(features.take([split.images[i] for i in captioned]))
     pool, gains = [], []
-    for i, point in zip(tqdm(asked, desc="tune on dev", unit="image", disable=None), points, strict=True):
+    for i, point in zip(tqdm(captioned, desc="tune on dev", unit="image", disable=None), points, strict=True):
         (candidates,) = captioner.candidates(point[None], config, seed)
         pool.append(candidates)
         gains.append(cider.scores(i, [c.tokens for c in candidates]))

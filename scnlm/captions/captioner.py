@@ -71,7 +71,7 @@ class Captioner:
         An image's draws depend on `seed` alone, not on which others are asked with it.
         """
         contents, bags = self.concepts.contents(images, config.contents), self.concepts.bags(images)
-        return [self._candidates(*own, config, seed) for own in zip(images, contents, bags, strict=True)]
+        return [self._candidates(*inputs, config, seed) for inputs in zip(images, contents, bags, strict=True)]
 
     def _candidates(self, image, contents, bag, config: CaptionConfig, seed: int) -> list[Candidate]:
         draw = np.random.default_rng(seed)
@@ -85,9 +85,9 @@ class Captioner:
             tokens, joint = tuple(words), float(nats[i]) + shares[structure]
             known = best.get(tokens)
             if known is None or known.decoder + known.log_share < joint:
-                own = config.contents[content], structure, float(nats[i])
+                origin = config.contents[content], structure, float(nats[i])
                 first = i if known is None else known.draw
-                best[tokens] = Candidate(tokens, *own, draw=first, log_share=shares[structure])
+                best[tokens] = Candidate(tokens, *origin, draw=first, log_share=shares[structure])
         return measure(list(best.values()), image, bag, self.encoder, self.trigram)
 
 

@@ -63,8 +63,8 @@ def describe(
     if html:
         known = _known(dataset, captioner, good, np.stack(points)) if dataset else [((), None)] * len(good)
         shown = [
-            Described(photo, tuple(own), people, nearest)
-            for photo, own, (people, nearest) in zip(good, captions, known, strict=True)
+            Described(photo, tuple(sentences), people, nearest)
+            for photo, sentences, (people, nearest) in zip(good, captions, known, strict=True)
         ]
         print(f"page: {caption_page(html, shown)}", file=sys.stderr)
     return int(len(good) < len(photos))
@@ -73,10 +73,12 @@ def describe(
 def _set_and_photos(words: list[Path]) -> tuple[Path, list[Path]]:
     """The caption set, and the photos, those of folders included. Raises InputError where there is none."""
     first = words[0] if words else None
-    if given := first is not None and (first / WEIGHTS).is_file():
+    if names_set := first is not None and (first / WEIGHTS).is_file():
         words = words[1:]
     if not words:
-        raise InputError(f"{first if given else 'nothing'}: no photos; expected [SET] PHOTO..., or a folder of photos")
+        raise InputError(
+            f"{first if names_set else 'nothing'}: no photos; expected [SET] PHOTO..., or a folder of photos"
+        )
     photos = []
     for word in words:
         if not word.is_dir():
@@ -90,7 +92,7 @@ def _set_and_photos(words: list[Path]) -> tuple[Path, list[Path]]:
         for note in inside.notes_on_pictures():
             print(f"note: {printable(str(word))}: {note}", file=sys.stderr)
         photos += [word / name for name in names]
-    return first if given else shipped_set(), photos
+    return first if names_set else shipped_set(), photos
 
 
 def _encoded(encoder: VSE, photos: Sequence[Path], bar: tqdm) -> Iterator[tuple[Path, Float32[np.ndarray, " d"]]]:
@@ -128,7 +130,7 @@ def nearest_sentences(captioner: Captioner, captions: Sequence[str], points: Flo
 
 def _written(dataset: Dataset, name: str) -> tuple[str, ...]:
     image = next((i for i, other in enumerate(dataset.images) if Path(other).name == name), None)
-    return tuple(c for c, own in zip(dataset.captions, dataset.image_of_caption, strict=True) if own == image)
+    return tuple(c for c, owner in zip(dataset.captions, dataset.image_of_caption, strict=True) if owner == image)
 
 
 def _text(photo: Path, captions: Sequence[Candidate]) -> str:

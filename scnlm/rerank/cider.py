@@ -26,8 +26,8 @@ class Cider:
         """`references`: images x references x tokens. Raises InputError for an image without any."""
         if not len(references):
             raise InputError("no images: CIDEr weighs n-grams by the share of images that have them; give some")
-        for i, own in enumerate(references):
-            if isinstance(own, str) or not len(own):
+        for i, texts in enumerate(references):
+            if isinstance(texts, str) or not len(texts):
                 raise InputError(f"image {i} has no references; CIDEr needs one or more lists of tokens an image")
         sentences = list(chain.from_iterable(references))
         self._words = defaultdict(count().__next__)
@@ -38,7 +38,7 @@ class Cider:
         self._codes = np.append(new, END)
 
         # Entries are sorted by sentence, so those of an image are neighbours.
-        sizes = [len(own) for own in references]
+        sizes = [len(texts) for texts in references]
         image_of_sentence = np.repeat(np.arange(len(references)), sizes)
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
         documents = np.unique(image_of_sentence[cells // ORDERS] << SHIFT | grams) & ((1 << SHIFT) - 1)
@@ -61,10 +61,10 @@ class Cider:
 
         # The references' weights as a table (r, n-grams they have).
         first, after = self._starts[image : image + 2]
-        own = slice(*np.searchsorted(self._cells, [first * ORDERS, after * ORDERS]))
-        columns, place = np.unique(self._grams[own], return_inverse=True)
+        entries = slice(*np.searchsorted(self._cells, [first * ORDERS, after * ORDERS]))
+        columns, place = np.unique(self._grams[entries], return_inverse=True)
         table = np.zeros((after - first, len(columns)))
-        table[self._cells[own] // ORDERS - first, place] = self._weights[own]
+        table[self._cells[entries] // ORDERS - first, place] = self._weights[entries]
 
         # Only n-grams that both have count, each with no more than the reference's weight.
         columns = np.append(columns, END)
@@ -100,14 +100,14 @@ class Cider:
         for n in range(ORDERS):
             fits = starts + n < end[starts]
             starts, grams = starts[fits], grams[fits]
-            wanted = grams << SHIFT | words[starts + n]
-            place = np.searchsorted(self._codes, wanted)
-            new = self._codes[place] != wanted
-            found, inverse = np.unique(wanted[new], return_inverse=True)
+            codes_here = grams << SHIFT | words[starts + n]
+            place = np.searchsorted(self._codes, codes_here)
+            new = self._codes[place] != codes_here
+            new_codes, inverse = np.unique(codes_here[new], return_inverse=True)
             grams = place + 1
             grams[new] = size + inverse
-            size += len(found)
-            codes.append(found)
+            size += len(new_codes)
+            codes.append(new_codes)
             keys.append((sentence[starts] * ORDERS + n) << SHIFT | grams)
         keys, counts = np.unique(np.concatenate(keys), return_counts=True)
         return keys >> SHIFT, keys & ((1 << SHIFT) - 1), counts, np.concatenate(codes)

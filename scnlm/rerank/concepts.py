@@ -102,8 +102,8 @@ class Concepts:
         self, images: Float32[np.ndarray, "n d"], kinds: Sequence[str] = CONTENTS
     ) -> Float32[np.ndarray, "n kinds d"]:
         """Unit content vectors of each image, in the order of `kinds`."""
-        made = [images if kind == "image" else _bag(images, self._nearest[kind], NEAREST) for kind in kinds]
-        return np.stack(made, 1)
+        points = [images if kind == "image" else _bag(images, self._nearest[kind], NEAREST) for kind in kinds]
+        return np.stack(points, 1)
 
     def bags(self, images: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:
         """What a caption of each image is compared with beside the image: the mean of its NEIGHBOURS sentences."""

@@ -87,35 +87,35 @@ def estimate(
     levels = _count(stream, place, order, len(words))
     adjusted = _adjust(levels)
     estimates = [_discounts(k, n, fallback) for k, n in enumerate(_counts_of_counts(levels, adjusted), 1)]
-    discounts = np.stack([found for found, _ in estimates])
+    discounts = np.stack([discount for discount, _ in estimates])
 
     tables = []
-    kept = levels[0].raw > thresholds[0]
-    kept[: len(SPECIALS)] = True
-    lower = np.full(1, 1.0 / (kept.sum() - 1))  # uniform over the words and <unk> and </s>, but not <s>
+    keep = levels[0].raw > thresholds[0]
+    keep[: len(SPECIALS)] = True
+    lower = np.full(1, 1.0 / (keep.sum() - 1))  # uniform over the words and <unk> and </s>, but not <s>
     for k, (level, a, discount) in enumerate(zip(levels, adjusted, discounts, strict=True), 1):
         if k > 1:
-            kept = level.raw > thresholds[k - 1]
+            keep = level.raw > thresholds[k - 1]
         taken = np.append(0.0, discount)[np.minimum(a, 3)]
         total = np.bincount(level.context, a, len(lower) if k > 1 else 1)
         # What a context leaves to shorter ones: its discounts, and all of the n-grams that are pruned.
-        left = np.bincount(level.context, np.where(kept, taken, a), len(total))
+        left = np.bincount(level.context, np.where(keep, taken, a), len(total))
         gamma = np.divide(left, total, out=np.ones(len(total)), where=total > 0)
         if k > 1:
             tables[-1] = _table(*tables[-1], gamma)
         probs = (a - taken) / total[level.context] + gamma[level.context] * lower[level.suffix]
         if k == 1:
             probs[BOS] = 1.0  # never predicted; this value changes no sentence's score
-        tables.append((_grams(stream, level.end, k) if k > 1 else np.arange(len(words))[:, None], probs, kept))
+        tables.append((_grams(stream, level.end, k) if k > 1 else np.arange(len(words))[:, None], probs, keep))
         lower = probs
     tables[-1] = _table(*tables[-1], np.ones(len(lower)))
     return NGramModel(words, tuple(tables), discounts, tuple(k for k, (_, fell) in enumerate(estimates, 1) if fell))
 
 
-def _table(ids, probs, kept, gamma) -> NGrams:
+def _table(ids, probs, keep, gamma) -> NGrams:
     with np.errstate(divide="ignore"):
-        log_probs, backoffs = (np.maximum(np.log10(x[kept]), NEVER) for x in (probs, gamma))
-    return NGrams(ids[kept], np.minimum(log_probs, 0.0), backoffs)
+        log_probs, backoffs = (np.maximum(np.log10(x[keep]), NEVER) for x in (probs, gamma))
+    return NGrams(ids[keep], np.minimum(log_probs, 0.0), backoffs)
 
 
 # --- Counting --------------------------------------------------------------------------------------------------------
@@ -219,10 +219,10 @@ def _discounts(k: int, n: list[int], fallback: np.ndarray | None) -> tuple[np.nd
     if all(n[:3]):
         n32 = np.array(n, np.float32)  # lmplz's precision, so that both refuse the same texts
         y = n32[0] / np.float32(n[0] + 2 * n[1])
-        found = np.array([np.float32(j) - np.float32(j + 1) * y * n32[j] / n32[j - 1] for j in (1, 2, 3)])
-        if all(0 <= d <= j for j, d in enumerate(found, 1)):
-            return found.astype(np.float64), False
-        trouble = "D1, D2, D3+ = " + ", ".join(f"{d:.3g}" for d in found) + " are not within 0 to 1, 2, 3"
+        discounts = np.array([np.float32(j) - np.float32(j + 1) * y * n32[j] / n32[j - 1] for j in (1, 2, 3)])
+        if all(0 <= d <= j for j, d in enumerate(discounts, 1)):
+            return discounts.astype(np.float64), False
+        trouble = "D1, D2, D3+ = " + ", ".join(f"{d:.3g}" for d in discounts) + " are not within 0 to 1, 2, 3"
     else:
         trouble = "the first three must not be 0"
     if fallback is not None:

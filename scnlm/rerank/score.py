@@ -94,9 +94,9 @@ def weighted(parts: Float[np.ndarray, "c 7"], weights: Weights) -> Float[np.ndar
     return cosines * factor(cosines, weights.repetition**repeats) + fluent + probable
 
 
-def factor(cosines: Float[np.ndarray, " c"], kept: Float[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:
-    """What the cosines are multiplied by so that they lose 1 - `kept` of their size, whatever their sign."""
-    return np.where(cosines < 0, 2 - kept, kept)
+def factor(cosines: Float[np.ndarray, " c"], share: Float[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:
+    """What the cosines are multiplied by so that they lose 1 - `share` of their size, whatever their sign."""
+    return np.where(cosines < 0, 2 - share, share)
 
 
 def measure(

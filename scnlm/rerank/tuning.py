@@ -50,11 +50,11 @@ def tune(
     draw = np.random.default_rng(seed)
     starts = [np.ones(len(_NAMES)), *(draw.uniform(0, np.where(_IS_FACTOR, 1, 2)) for _ in range(restarts))]
     climbs = [minimize(loss, start.clip(*bounds.T), jac=True, method="L-BFGS-B", bounds=bounds) for start in starts]
-    found = min(climbs, key=lambda climb: climb.fun).x * scale
+    values = min(climbs, key=lambda climb: climb.fun).x * scale
     # Scores are compared with each other alone: in units of a cosine they can be read.
-    if (cosines := found[0] + found[1]) > 0:
-        found = np.where(_IS_FACTOR, found, found / cosines)
-    return _named(found), pool.gain_of_best(_named(found))
+    if (cosines := values[0] + values[1]) > 0:
+        values = np.where(_IS_FACTOR, values, values / cosines)
+    return _named(values), pool.gain_of_best(_named(values))
 
 
 def _named(values: Float[np.ndarray, " 7"]) -> Weights:
@@ -66,7 +66,7 @@ class _Pool:
 
     def __init__(self, images: Sequence[Float[np.ndarray, "_ 7"]], gains: Sequence[Float[np.ndarray, " _"]]):
         self.parts, self.gains = np.concatenate(images), np.concatenate(gains)
-        self.sizes = np.array([len(own) for own in images])
+        self.sizes = np.array([len(image) for image in images])
         self.starts = np.cumsum([0, *self.sizes[:-1]])
 
     def expected_gain(self, weights: Weights) -> tuple[float, Float[np.ndarray, " 7"]]:
@@ -78,9 +78,9 @@ class _Pool:
         by_score = chance * (self.gains - self._of_image(expected)) / len(self.sizes)
         translation, concepts, repeats, *others = self.parts.T
         cosines = weights.translation * translation + weights.concepts * concepts
-        kept = by_score * factor(cosines, weights.repetition**repeats)
+        by_cosine = by_score * factor(cosines, weights.repetition**repeats)
         by_repetition = by_score @ (np.abs(cosines) * repeats * weights.repetition ** np.maximum(repeats - 1, 0))
-        gradient = [kept @ translation, kept @ concepts, by_repetition, *(by_score @ part for part in others)]
+        gradient = [by_cosine @ translation, by_cosine @ concepts, by_repetition, *(by_score @ part for part in others)]
         return float(expected.mean()), np.array(gradient)
 
     def gain_of_best(self, weights: Weights) -> float:

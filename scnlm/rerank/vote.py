@@ -40,13 +40,13 @@ def ranked(candidates: Sequence[Candidate], weights: Weights, vote: float = 0.0)
 
 def overlaps(sentences: Sequence[Sequence[str]]) -> Float[np.ndarray, "c c"]:
     """2 |A and B| / (|A| + |B|) of the sets of n-grams of every two sentences, mean over n = 1 to 4."""
-    found = np.zeros((len(sentences), len(sentences)))
+    shares = np.zeros((len(sentences), len(sentences)))
     for n in range(1, 5):
-        grams = [{tuple(own[i : i + n]) for i in range(len(own) - n + 1)} for own in sentences]
+        grams = [{tuple(sentence[i : i + n]) for i in range(len(sentence) - n + 1)} for sentence in sentences]
         column = {gram: i for i, gram in enumerate(sorted(set().union(*grams)))}
         has = np.zeros((len(sentences), len(column)), np.float32)
-        for row, own in zip(has, grams, strict=True):
-            row[[column[gram] for gram in own]] = 1
+        for row, row_grams in zip(has, grams, strict=True):
+            row[[column[gram] for gram in row_grams]] = 1
         sizes = has.sum(1)
-        found += (has @ has.T) / np.maximum(sizes[:, None] + sizes, 1) / 2  # 2 / 4 orders
-    return found
+        shares += (has @ has.T) / np.maximum(sizes[:, None] + sizes, 1) / 2  # 2 / 4 orders
+    return shares

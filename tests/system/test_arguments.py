@@ -162,7 +162,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("program", COMMANDS)
 def test_help_needs_no_torch(program):
-    """The half second of CPU that the README promises is nearly all torch's; one process asks for everything."""
+    """The half second of CPU of a start is nearly all torch's; one process asks for everything."""
     asked = [("--help",), ("--version",), ("--tyro-print-completion", "bash")]
     asked += [(command, "--help") for command in COMMANDS[program]]
     script = f"""

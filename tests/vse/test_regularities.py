@@ -318,7 +318,7 @@ def test_captions_name_a_word_or_another_form_of_it():
 def test_right_photos_name_the_added_and_the_kept_word(monkeypatch):
     monkeypatch.setattr(flickr, "QUERIES", (flickr.Query("colours", "dog", "black", "white"),))
     captions = ["a black dog", "it runs", "two white dogs", "a white cat", "a black and white dog"]
-    (asked,) = flickr.asked_of(captions, np.array([0, 0, 1, 2, 3]), 4)
+    (asked,) = flickr.analogies_of(captions, np.array([0, 0, 1, 2, 3]), 4)
     assert asked.start == (0,) and asked.right.tolist() == [False, True, False, True]
     images = unit([(1, 0, 0.1), (0, 1, 0.1), (0, 1, -1), (1, 1, 0)])
     words = {"black": np.eye(3, dtype=np.float32)[0], "white": np.eye(3, dtype=np.float32)[1]}

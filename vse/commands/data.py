@@ -71,8 +71,8 @@ def features(
 
     dataset = read_dataset(data, images)
     paths = [dataset.path(i) for i in range(len(dataset.images))]
-    made = extract_features(
+    features = extract_features(
         paths, dataset.images, encoder, out, views=views, grid=int(grid) if grid.isdigit() else grid,
         batch_size=batch_size, skip_bad=skip_bad, device=device, precision=precision, weights=weights,
     )  # fmt: skip
-    print(f"{out}: {made.describe()}")
+    print(f"{out}: {features.describe()}")

@@ -137,14 +137,14 @@ def pca(
     from vse.search.queries import photo_index
 
     check_name(out)
-    asked = split_words(words)
+    word_list = split_words(words)
     model, stored = _load_searcher(run, features, device, cnn)
-    points = embed_words(model, asked)
+    points = embed_words(model, word_list)
     index, _, _ = photo_index(model, images, cache, stored)
     chosen = nearest_in_turns(points, index.vectors, photos)
     together = np.concatenate([points, index.vectors[chosen]])
     projection = pca(together) if method == "pca" else umap(together)
-    panel = Panel("", projection, asked, [images / index.names[i] for i in chosen])
+    panel = Panel("", projection, word_list, [images / index.names[i] for i in chosen])
     print(draw([panel], out))
 
 

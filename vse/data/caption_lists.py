@@ -117,11 +117,11 @@ def read_tokens(path: Path) -> Iterator[tuple[str, str, str]]:
 
 def read_token_list(path: Path) -> CaptionList:
     """The captions of a token file of any name (as results_20130124.token), split by a hash of the names."""
-    found = CaptionList(f"tokens:{path.stem}", home=path.parent)
+    listed = CaptionList(f"tokens:{path.stem}", home=path.parent)
     for image, text, _ in read_tokens(path):
-        found.split_of[image] = ""
-        found.captions.append((image, text))
-    return with_splits(found)
+        listed.split_of[image] = ""
+        listed.captions.append((image, text))
+    return with_splits(listed)
 
 
 def _header(line: str) -> tuple[list[str], str]:
@@ -135,7 +135,7 @@ def _header(line: str) -> tuple[list[str], str]:
         cells = [cell.strip().lower() for cell in cells]
         cells = ["image" if cell in IMAGE_COLUMNS else "caption" if cell in CAPTION_COLUMNS else cell for cell in cells]
         tried.append((cells, separator))
-    return max(tried, key=lambda found: len({"image", "caption"} & set(found[0])), default=([], ","))
+    return max(tried, key=lambda reading: len({"image", "caption"} & set(reading[0])), default=([], ","))
 
 
 def _columns(line: str) -> bool:
@@ -153,7 +153,7 @@ def read_csv(path: Path) -> CaptionList:
     if not {"image", "caption"} <= set(header) or len(set(header)) != len(header):
         raise InputError(f"{path}: its columns are {','.join(header)[:80]!r}; expected image,caption[,split]")
     column = {name: header.index(name) for name in ("image", "caption", "split") if name in header}
-    found = CaptionList(f"csv:{path.stem}", home=path.parent)
+    listed = CaptionList(f"csv:{path.stem}", home=path.parent)
     joined = 0
     for line, row, commas in rows:
         where = f"{path}, line {line}"
@@ -165,14 +165,14 @@ def read_csv(path: Path) -> CaptionList:
             )
         image = check_name(row[column["image"]].strip(), where)
         split = split_name(row[column["split"]], where) if "split" in column else ""
-        known = found.split_of.setdefault(image, split)
+        known = listed.split_of.setdefault(image, split)
         if split and known and split != known:
             raise InputError(f"{where}: {image} is in {split} and further up in {known}; keep one")
-        found.split_of[image] = known or split
-        found.captions.append((image, row[column["caption"]]))
+        listed.split_of[image] = known or split
+        listed.captions.append((image, row[column["caption"]]))
     if joined:
-        found.notes.append(f'captions with commas but no "quotes": {joined}, each read as one caption')
-    return with_splits(found)
+        listed.notes.append(f'captions with commas but no "quotes": {joined}, each read as one caption')
+    return with_splits(listed)
 
 
 def table_captions(path: Path) -> list[str]:
@@ -218,12 +218,12 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str], bool]]:
         raise InputError(f"{path}: has no word; expected columns such as image,caption[,split]")
 
 
-def with_splits(found: CaptionList) -> CaptionList:
+def with_splits(listed: CaptionList) -> CaptionList:
     """The list itself; where it gives no split, its images get one by a hash of their names, and a note says so."""
-    if found.split_of and not any(found.split_of.values()):
-        found.split_of = hashed_splits(found.split_of)
-        found.notes.append("no split is given: 80 / 10 / 10 by a hash of the image name (the same every time)")
-    return found
+    if listed.split_of and not any(listed.split_of.values()):
+        listed.split_of = hashed_splits(listed.split_of)
+        listed.notes.append("no split is given: 80 / 10 / 10 by a hash of the image name (the same every time)")
+    return listed
 
 
 def hashed_splits(names: Iterable[str]) -> dict[str, str]:

@@ -67,12 +67,12 @@ class Dataset:
 
     def select(self, mask: Bool[np.ndarray, " images"]) -> "Dataset":
         """Only the images where `mask` is true and their captions, order kept."""
-        kept = np.flatnonzero(mask)
+        rows = np.flatnonzero(mask)
         owned = np.flatnonzero(mask[self.image_of_caption])
         return replace(
             self,
-            images=tuple(self.images[i] for i in kept),
-            split_of_image=tuple(self.split_of_image[i] for i in kept),
+            images=tuple(self.images[i] for i in rows),
+            split_of_image=tuple(self.split_of_image[i] for i in rows),
             captions=tuple(self.captions[j] for j in owned),
             image_of_caption=(np.cumsum(mask) - 1)[self.image_of_caption[owned]].astype(np.int64),
         )

@@ -184,15 +184,15 @@ class ResumingDownloader(pooch.HTTPDownloader):
                     break  # no URL, no such file: asking again will not help
         if not (size := self.part.stat().st_size):
             self.part.unlink()
-        kept = f" ({self.part.name} keeps the first {size} bytes, run again to go on there)" if size else ""
-        raise InputError(f"{url}: {reason}{kept}; {_by_hand(self.path)}")
+        progress = f" ({self.part.name} keeps the first {size} bytes, run again to go on there)" if size else ""
+        raise InputError(f"{url}: {reason}{progress}; {_by_hand(self.path)}")
 
     def _go_on(self, url: str) -> None:
         """Adds to the .part file what is still missing of it."""
         with open(self.part, "ab") as file:
             have = file.tell()
-            wanted = {"Range": f"bytes={have}-"} if have else {}
-            self.kwargs = {"headers": {"Accept-Encoding": "identity"} | wanted, "timeout": TIMEOUT_S}
+            byte_range = {"Range": f"bytes={have}-"} if have else {}
+            self.kwargs = {"headers": {"Accept-Encoding": "identity"} | byte_range, "timeout": TIMEOUT_S}
             self.kwargs["hooks"] = {"response": partial(self._fit, have)}
             try:
                 super().__call__(url, file, None)
@@ -231,7 +231,7 @@ def _unpack(archive: Archive, path: Path, target: Path, url: str) -> None:
     try:
         try:
             with zipfile.ZipFile(path) as source:
-                members = _kept(archive, path, source, shutil.disk_usage(scratch).free)
+                members = _members(archive, path, source, shutil.disk_usage(scratch).free)
                 if archive.is_folder:
                     new.mkdir()
                 for member in tqdm(members, desc=f"unpacking {path.name}", unit="file"):
@@ -251,9 +251,9 @@ def _unpack(archive: Archive, path: Path, target: Path, url: str) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _kept(archive: Archive, path: Path, source: zipfile.ZipFile, free: int) -> list[zipfile.ZipInfo]:
+def _members(archive: Archive, path: Path, source: zipfile.ZipFile, free: int) -> list[zipfile.ZipInfo]:
     """The members to unpack. Raises InputError for names that lead out of the folder, links, a full disk."""
-    kept = []
+    members = []
     for member in source.infolist():
         name = PurePosixPath(member.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in "".join(name.parts[:1]):
@@ -261,8 +261,8 @@ def _kept(archive: Archive, path: Path, source: zipfile.ZipFile, free: int) -> l
         if stat.S_ISLNK(member.external_attr >> 16):
             raise InputError(f"{path}: has a link, {member.filename!r}; do not trust this file")
         if not member.is_dir() and "__MACOSX" not in name.parts and archive.keep(name.name):
-            kept.append(member)
-    size = sum(member.file_size for member in kept)
+            members.append(member)
+    size = sum(member.file_size for member in members)
     if size > free:
         raise InputError(f"{path}: {size} bytes when unpacked, {free} are free; make room and run again")
-    return kept
+    return members

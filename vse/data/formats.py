@@ -37,7 +37,7 @@ _MISTAKES = 80  # characters of a value that an error quotes
 def read_flickr8k(texts: Path) -> CaptionList:
     """The official Flickr8K lists in the folder `texts`. Raises InputError for doubled ids, split overlap."""
     top = texts.parent if texts.name == "Flickr8k_text" else texts
-    found = CaptionList("flickr8k", folders=[top / f for f in (*FLICKR8K_PHOTOS, "Images", "images", ".")], home=top)
+    listed = CaptionList("flickr8k", folders=[top / f for f in (*FLICKR8K_PHOTOS, "Images", "images", ".")], home=top)
     split_of: dict[str, str] = {}
     for split, file in SPLIT_FILES.items():
         if not (texts / file).is_file():
@@ -51,10 +51,10 @@ def read_flickr8k(texts: Path) -> CaptionList:
                 raise InputError(f"{texts / file}, line {number}: {image} is in {split} {also}; keep one of the two")
             split_of[image] = split
     for image, text, _ in read_tokens(texts / TOKEN_FILE):
-        found.split_of.setdefault(image, split_of.get(image, ""))
-        found.captions.append((image, text))
-    found.split_of |= {image: split for image, split in split_of.items() if image not in found.split_of}
-    return found
+        listed.split_of.setdefault(image, split_of.get(image, ""))
+        listed.captions.append((image, text))
+    listed.split_of |= {image: split for image, split in split_of.items() if image not in listed.split_of}
+    return listed
 
 
 def read_json_list(path: Path) -> CaptionList:
@@ -80,7 +80,7 @@ def _read_karpathy(path: Path, content: dict) -> CaptionList:
     """The images and raw sentences of a Karpathy JSON (`dataset_*.json`)."""
     name = content.get("dataset")
     name = name if isinstance(name, str) and name.isprintable() and name else path.stem.removeprefix("dataset_")
-    found = CaptionList(name, home=path.parent)
+    listed = CaptionList(name, home=path.parent)
     for number, entry in enumerate(content["images"]):
         where = f"{path}, images[{number}]"
         try:
@@ -96,29 +96,29 @@ def _read_karpathy(path: Path, content: dict) -> CaptionList:
         if not all(isinstance(text, str) for text in texts):
             raise InputError(f'{where}: a "raw" sentence is not text; expected a string')
         image = check_name(f"{folder}/{image}" if folder else image, where)
-        if image in found.split_of:
+        if image in listed.split_of:
             raise InputError(f"{where}: {image} is there twice; keep one of the two entries")
-        found.split_of[image] = split_name(split, where)
-        found.captions += [(image, text) for text in texts]
-    own = (f"{name}_images", f"{name}-images", name, f"{name}/images")
-    usual = (".", "images", "Images", *own, *PHOTO_FOLDERS, *FLICKR8K_PHOTOS)
-    found.folders = [path.parent / folder for folder in usual if ".." not in folder and not folder.startswith("/")]
-    return found
+        listed.split_of[image] = split_name(split, where)
+        listed.captions += [(image, text) for text in texts]
+    by_name = (f"{name}_images", f"{name}-images", name, f"{name}/images")
+    usual = (".", "images", "Images", *by_name, *PHOTO_FOLDERS, *FLICKR8K_PHOTOS)
+    listed.folders = [path.parent / folder for folder in usual if ".." not in folder and not folder.startswith("/")]
+    return listed
 
 
 def _read_coco(path: Path, content: dict) -> CaptionList:
     """The images and captions of COCO's `captions_*.json`; its splits are files, so these get one by a hash."""
-    found = CaptionList(f"coco:{path.stem}", home=path.parent)
+    listed = CaptionList(f"coco:{path.stem}", home=path.parent)
     names: dict[int | str, str] = {}
     for number, entry in enumerate(content["images"]):
         where = f"{path}, images[{number}]"
         key, image = (entry.get("id"), entry.get("file_name")) if isinstance(entry, dict) else (None, None)
         if not isinstance(key, (int, str)) or not isinstance(image, str):
             raise InputError(f'{where}: expected the keys "id" (a number) and "file_name" (a string)')
-        if key in names or image in found.split_of:
+        if key in names or image in listed.split_of:
             raise InputError(f"{where}: {image} or its id {str(key)[:_MISTAKES]} is there twice; keep one of the two")
         names[key] = check_name(image, where)
-        found.split_of[image] = ""
+        listed.split_of[image] = ""
     lost = 0
     for number, entry in enumerate(content["annotations"]):
         where = f"{path}, annotations[{number}]"
@@ -129,15 +129,15 @@ def _read_coco(path: Path, content: dict) -> CaptionList:
                 "as COCO's captions_*.json has them; instances_*.json and others have no captions"
             )
         if key in names:
-            found.captions.append((names[key], text))
+            listed.captions.append((names[key], text))
         else:
             lost += 1
     if lost:
-        found.notes.append(f"captions of images that the file does not list: {lost}, left out")
+        listed.notes.append(f"captions of images that the file does not list: {lost}, left out")
     part = path.stem.removeprefix("captions_")  # train2017
     tops = (path.parent, path.parent.parent)
-    found.folders = [top / f for top in tops for f in (part, f"images/{part}", *PHOTO_FOLDERS)] + [path.parent]
-    return with_splits(found)
+    listed.folders = [top / f for top in tops for f in (part, f"images/{part}", *PHOTO_FOLDERS)] + [path.parent]
+    return with_splits(listed)
 
 
 def read_list(path: Path) -> CaptionList:
@@ -147,9 +147,9 @@ def read_list(path: Path) -> CaptionList:
         return read_json_list(path)
     if kind == "tokens" and path.name == TOKEN_FILE and (path.parent / SPLIT_FILES["train"]).is_file():
         return read_flickr8k(path.parent)
-    found = read_token_list(path) if kind == "tokens" else read_csv(path)  # which says what columns it lacks
-    found.folders = [path.parent / f for f in (".", *PHOTO_FOLDERS, *FLICKR8K_PHOTOS)]
-    return found
+    listed = read_token_list(path) if kind == "tokens" else read_csv(path)  # which says what columns it lacks
+    listed.folders = [path.parent / f for f in (".", *PHOTO_FOLDERS, *FLICKR8K_PHOTOS)]
+    return listed
 
 
 def read_captions(path: Path) -> list[str]:

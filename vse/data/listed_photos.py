@@ -109,10 +109,10 @@ def _others_near(home: Path) -> list[Path]:
     """Folders where photos may be besides the usual ones: any in the list's own, the usual names beside that."""
     try:
         with os.scandir(home) as entries:
-            own = sorted(e.name for e in islice(entries, 10_000) if e.is_dir() and not is_hidden(e.name))
+            subfolders = sorted(e.name for e in islice(entries, 10_000) if e.is_dir() and not is_hidden(e.name))
     except OSError:
-        own = []
-    return [home / name for name in own[:_MOST]] + [home.parent / name for name in PHOTO_FOLDERS]
+        subfolders = []
+    return [home / name for name in subfolders[:_MOST]] + [home.parent / name for name in PHOTO_FOLDERS]
 
 
 def _files_beside(folder: Path, names: Iterable[str]) -> set[str]:

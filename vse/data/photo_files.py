@@ -81,7 +81,7 @@ class PhotoFolder:
 
 def walk_photos(folder: Path) -> PhotoFolder:
     """Every photo below `folder`, linked folders included, each folder once: a link that leads back ends there."""
-    found, visited, waiting = PhotoFolder(), set(), deque([(str(folder), "")])
+    result, visited, waiting = PhotoFolder(), set(), deque([(str(folder), "")])
     while waiting:
         here, prefix = waiting.popleft()
         try:
@@ -92,7 +92,7 @@ def walk_photos(folder: Path) -> PhotoFolder:
             with os.scandir(here) as entries:
                 listing = [(entry.name, entry.is_dir(), entry.is_symlink()) for entry in entries]
         except OSError:
-            found.closed.append(prefix)
+            result.closed.append(prefix)
             continue
         for name, is_folder, is_link in listing:
             if is_hidden(name):
@@ -102,9 +102,9 @@ def walk_photos(folder: Path) -> PhotoFolder:
                 put = waiting.append if is_link else waiting.appendleft
                 put((os.path.join(here, name), f"{path}/"))
             elif not is_photo(name):
-                found.others.append(path)
+                result.others.append(path)
             else:
-                (found.photos if is_storable(path) else found.unstorable).append(path)
-    for names in (found.photos, found.unstorable, found.others, found.closed):
+                (result.photos if is_storable(path) else result.unstorable).append(path)
+    for names in (result.photos, result.unstorable, result.others, result.closed):
         names.sort()
-    return found
+    return result

@@ -78,8 +78,8 @@ class Vocabulary:
     def from_captions(cls, captions: Iterable[str], min_count: int = 1) -> "Vocabulary":
         """Every token seen at least `min_count` times, the most frequent first, ties in alphabetical order."""
         counts = Counter(token for caption in captions for token in tokenize(caption))
-        kept = sorted((t for t, n in counts.items() if n >= min_count), key=lambda t: (-counts[t], t))
-        return cls((*SPECIALS, *kept))
+        tokens = sorted((t for t, n in counts.items() if n >= min_count), key=lambda t: (-counts[t], t))
+        return cls((*SPECIALS, *tokens))
 
     def __len__(self) -> int:
         return len(self.tokens)

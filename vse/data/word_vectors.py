@@ -19,7 +19,7 @@ _CONCEPTNET = "/c/en/"  # how ConceptNet's vectors (Numberbatch) name an English
 _DIGITS = frozenset(b"0123456789+-.eEnaifNAIF \t\r\n")
 
 
-def read_word_vectors(path: Path, wanted: Container[str]) -> dict[str, np.ndarray]:
+def read_word_vectors(path: Path, words: Container[str]) -> dict[str, np.ndarray]:
     """{word: (w,) float32} for the words of the file that are wanted; the first of equal words counts.
 
     A wanted word that the file has only as /c/en/WORD or with capitals gets that vector. Raises InputError for a
@@ -28,25 +28,25 @@ def read_word_vectors(path: Path, wanted: Container[str]) -> dict[str, np.ndarra
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such word vector file; expected word2vec (binary or text) or GloVe text")
-    found = _Found(wanted)
+    matches = _Matches(words)
     try:
         with open(path, "rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
         with gzip.open(path, "rb") if packed else open(path, "rb") as file:
-            _read(file, found)
+            _read(file, matches)
     except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: not a whole word2vec or GloVe file ({error})") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); expected word vectors") from None
-    return found.vectors
+    return matches.vectors
 
 
-class _Found:
+class _Matches:
     """The vectors of the wanted words. A word's own spelling counts before /c/en/WORD, and that before capitals."""
 
-    def __init__(self, wanted: Container[str]):
+    def __init__(self, words: Container[str]):
         self.vectors: dict[str, np.ndarray] = {}
-        self._wanted, self._rank = wanted, {}
+        self._wanted, self._rank = words, {}
 
     def word(self, written: str) -> tuple[str, int] | None:
         """The wanted word that `written` stands for and how far it is from it; None where there is none better."""
@@ -63,11 +63,11 @@ class _Found:
         self.vectors[word], self._rank[word] = vector, rank
 
 
-def _read(file: BufferedIOBase, found: _Found) -> None:
+def _read(file: BufferedIOBase, matches: _Matches) -> None:
     first = file.readline(_LONGEST_LINE).removeprefix(b"\xef\xbb\xbf").split()
     if len(first) != 2 or not all(field.isdigit() and len(field) < 16 for field in first):
         file.seek(0)
-        return _read_text(file, found)
+        return _read_text(file, matches)
     words, dim = map(int, first)
     if dim < 2:
         raise ValueError(f"vectors of {dim} numbers, expected 2 or more")
@@ -76,7 +76,7 @@ def _read(file: BufferedIOBase, found: _Found) -> None:
     head = file.read(most)
     file.seek(start)
     read = _read_text if _is_text(head, dim, len(head) < most) else _read_binary
-    return read(file, found, words, dim)
+    return read(file, matches, words, dim)
 
 
 def _is_text(head: bytes, dim: int, whole: bool) -> bool:
@@ -88,7 +88,7 @@ def _is_text(head: bytes, dim: int, whole: bool) -> bool:
         return _DIGITS.issuperset(head.partition(b" ")[2][: 4 * dim])
 
 
-def _read_binary(file: BufferedIOBase, found: _Found, words: int, dim: int) -> None:
+def _read_binary(file: BufferedIOBase, matches: _Matches, words: int, dim: int) -> None:
     size, buffer, at = 4 * dim, b"", 0
     for index in range(words):
         while (space := buffer.find(b" ", at)) < 0 or len(buffer) < space + 1 + size:
@@ -96,13 +96,13 @@ def _read_binary(file: BufferedIOBase, found: _Found, words: int, dim: int) -> N
             if not piece or space < 0 and len(buffer) - at > _LONGEST_LINE:
                 raise EOFError(f"ends at word {index + 1} of {words}")
             buffer, at = buffer[at:] + piece, 0
-        match = found.word(buffer[at:space].strip().decode("utf-8", errors="replace"))
+        match = matches.word(buffer[at:space].strip().decode("utf-8", errors="replace"))
         if match:
-            found.add(*match, np.frombuffer(buffer, "<f4", dim, space + 1).copy())
+            matches.add(*match, np.frombuffer(buffer, "<f4", dim, space + 1).copy())
         at = space + 1 + size
 
 
-def _read_text(file: BufferedIOBase, found: _Found, words: int = 0, dim: int = 0) -> None:
+def _read_text(file: BufferedIOBase, matches: _Matches, words: int = 0, dim: int = 0) -> None:
     """`words` and `dim` are those of the header, 0 where there is none."""
     number = 0
     while line := file.readline(_LONGEST_LINE):
@@ -112,8 +112,8 @@ def _read_text(file: BufferedIOBase, found: _Found, words: int = 0, dim: int = 0
         dim = dim or len(fields) - 1
         if len(fields) < dim + 1 or dim < 2:
             raise ValueError(f"line {number} has {len(fields) - 1} numbers, expected {max(dim, 2)}")
-        match = found.word(" ".join(fields[:-dim]))  # GloVe's largest file has words like ". . ."
+        match = matches.word(" ".join(fields[:-dim]))  # GloVe's largest file has words like ". . ."
         if match:
-            found.add(*match, np.array(fields[-dim:], dtype=np.float32))
+            matches.add(*match, np.array(fields[-dim:], dtype=np.float32))
     if number < max(words, 1):
         raise EOFError(f"ends after word {number} of {max(words, 1)}")

@@ -174,7 +174,7 @@ class ConvEncoder(_PooledOverTime):
         distinct, place = tokens.unique(return_inverse=True)
         words, starts = self.words(distinct[None])[0], tokens.shape[1] - max(self.WIDTHS) + 1
         for n, filters in zip(self.WIDTHS, self.filters, strict=True):
-            first, *others = (nn.functional.linear(words, own) for own in filters.weight.chunk(n, 1))
+            first, *others = (nn.functional.linear(words, kernel) for kernel in filters.weight.chunk(n, 1))
             seen = (first + filters.bias.to(first.dtype))[place[:, :starts]]
             for i, part in enumerate(others, 1):
                 seen += part[place[:, i : i + starts]]

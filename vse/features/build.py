@@ -110,16 +110,16 @@ def _extract(
     folder.seal(out, names, config | extractor.info | {"precision": config["precision"]}, state)
 
 
-def _precisions(out: Path, asked: str, device: torch.device) -> tuple[str, str]:
+def _precisions(out: Path, requested: str, device: torch.device) -> tuple[str, str]:
     """(what the features of the folder are in, what this call computes in)."""
     here = resolve_precision("auto", device)
-    if asked == "bfloat16" != here:
+    if requested == "bfloat16" != here:
         _note(f"precision bfloat16: {describe_device(device)} has no units for it, float32 is faster and taken")
-        asked = "auto"
+        requested = "auto"
     progress = read_json(out / PROGRESS).get("config") if (out / PROGRESS).exists() else None
     there = (read_info(out) or (progress if isinstance(progress, dict) else {})).get("precision")
-    said = resolve_precision(there if asked == "auto" and there in PRECISIONS else asked, device)
-    return said, said if said == "float32" else here
+    precision = resolve_precision(there if requested == "auto" and there in PRECISIONS else requested, device)
+    return precision, precision if precision == "float32" else here
 
 
 def _note(text: str) -> None:

@@ -81,10 +81,12 @@ class FeatureExtractor:
                 "these features are a user's own matrix, its CNN is not known: give features instead of photos, "
                 "or train on what `vse features` makes"
             )
-        kept = {key: info[key] for key in ("encoder", "views", "grid", "precision", "weights", "seed") if key in info}
-        if kept.get("precision") == "bfloat16" and "precision" not in changes:
-            kept["precision"] = resolve_precision("auto", find_device(changes.get("device", "cpu")))
-        extractor = cls(**(kept | changes))
+        settings = {
+            key: info[key] for key in ("encoder", "views", "grid", "precision", "weights", "seed") if key in info
+        }
+        if settings.get("precision") == "bfloat16" and "precision" not in changes:
+            settings["precision"] = resolve_precision("auto", find_device(changes.get("device", "cpu")))
+        extractor = cls(**(settings | changes))
         digest = info.get("weights_sha256", "")
         if "weights" not in changes and extractor.info["weights_sha256"] != digest:
             raise InputError(f"{info['weights']}: not the weights file the features are from (SHA-256 {digest}...)")
@@ -107,7 +109,7 @@ class FeatureExtractor:
         self._compiled = self._compiled or self._compile(x[:1])
         y = self._run(x)
         y = y.view(n, crops, *y.shape[1:])  # (n, c, r, d)
-        return torch.stack([y[:, own].mean(1) for own in self._view_slices], 1).cpu().numpy()
+        return torch.stack([y[:, view].mean(1) for view in self._view_slices], 1).cpu().numpy()
 
     def __call__(self, photos: Sequence[Image.Image]) -> Float32[np.ndarray, "n v r d"]:
         """The features of pictures of any Pillow mode, EXIF orientation applied."""

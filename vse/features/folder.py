@@ -111,24 +111,24 @@ def seal(out: Path, names: list[str], info: dict, state: dict) -> None:
     Raises InputError where no photo could be read, and where a row was never written.
     """
     skipped, partial = state["skipped"], out / PARTIAL
-    kept = [row for row, name in enumerate(names) if name not in skipped]
-    if not kept:
+    rows = [row for row, name in enumerate(names) if name not in skipped]
+    if not rows:
         partial.unlink(missing_ok=True)
         (out / PROGRESS).unlink(missing_ok=True)  # so that the next run looks at repaired photos
         raise InputError(
             f"none of the {len(names):,} photos can be read, the first is {names[0]} ({skipped[names[0]]})"
         )
-    write_text(out / NAMES, "".join(f"{names[row]}\n" for row in kept))
+    write_text(out / NAMES, "".join(f"{names[row]}\n" for row in rows))
     if partial.exists() and skipped:
-        _without_rows(partial, out / MATRIX, kept)
+        _without_rows(partial, out / MATRIX, rows)
         partial.unlink()
     elif partial.exists():
         os.replace(partial, out / MATRIX)
-    empty = kept
+    empty = rows
     with contextlib.suppress(InputError):  # damaged: as good as never written
         matrix = open_matrix(out / MATRIX)
-        if matrix.ndim == 4 and len(matrix) == len(kept):
-            empty = _never_written(matrix, kept, names, state)
+        if matrix.ndim == 4 and len(matrix) == len(rows):
+            empty = _never_written(matrix, rows, names, state)
     if empty:
         (out / PROGRESS).unlink(missing_ok=True)
         (out / MATRIX).unlink()
@@ -140,14 +140,14 @@ def seal(out: Path, names: list[str], info: dict, state: dict) -> None:
     (out / PROGRESS).unlink(missing_ok=True)
 
 
-def _without_rows(source: Path, target: Path, kept: list[int]) -> None:
-    """Writes the matrix `target` with the rows `kept` of `source`, atomically."""
+def _without_rows(source: Path, target: Path, rows: list[int]) -> None:
+    """Writes the matrix `target` with only these `rows` of `source`, atomically."""
     matrix = np.load(source, mmap_mode="r", allow_pickle=False)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        smaller = _new_matrix(temporary, (len(kept), *matrix.shape[1:]))
-        for start in range(0, len(kept), 1024):
-            smaller[start : start + 1024] = matrix[kept[start : start + 1024]]
+        smaller = _new_matrix(temporary, (len(rows), *matrix.shape[1:]))
+        for start in range(0, len(rows), 1024):
+            smaller[start : start + 1024] = matrix[rows[start : start + 1024]]
         smaller.flush()
         os.replace(temporary, target)
     finally:

@@ -42,8 +42,8 @@ class SideBySide:
 
     def __getitem__(self, index) -> np.ndarray:
         index, rest = (index[0], index[1:]) if isinstance(index, tuple) else (index, ())
-        wanted = np.arange(len(self))[index]
-        rows = np.atleast_1d(wanted)
+        positions = np.arange(len(self))[index]
+        rows = np.atleast_1d(positions)
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         for first in range(0, len(rows), 256):  # float32 copies of a block, not of everything
             block, start = rows[first : first + 256], 0
@@ -53,7 +53,7 @@ class SideBySide:
                 with np.errstate(over="ignore"):  # infinite: Features.take says whose row it is
                     out[first : first + 256, ..., start:end] = values
                 start = end
-        return out[(slice(None), *rest)] if wanted.ndim else out[0][rest]
+        return out[(slice(None), *rest)] if positions.ndim else out[0][rest]
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)

@@ -22,13 +22,13 @@ def permitted(info: dict, cnns: Sequence[str | Path] = ()) -> dict:
     weights, encoder = info.get("weights"), str(info.get("encoder", ""))
     if weights is not None and str(weights) != "random":
         digest = info.get("weights_sha256", "")
-        own = next((str(file) for file in cnns if Path(file).is_file() and file_digest(file) == digest), None)
-        if own is None:
+        passed = next((str(file) for file in cnns if Path(file).is_file() and file_digest(file) == digest), None)
+        if passed is None:
             raise InputError(
                 f"the run names a file of weights of {encoder}, {weights} (SHA-256 {digest}...): "
                 "a run may not have files read; if it is yours, pass it with --cnn FILE"
             )
-        return info | {"weights": own}
+        return info | {"weights": passed}
     if encoder.startswith("timm:") and weights is None and encoder not in map(str, cnns):
         raise InputError(
             f"the run names {encoder}, whose weights may have to come from the network: "

@@ -45,7 +45,7 @@ def combine_features(sources: Sequence[Features], scales: Sequence[float] | None
     names = _in_all(sources)
     rows = [source.rows(names) for source in sources]
     if scales is None:
-        scales = [_unit_scale(source, own) for source, own in zip(sources, rows, strict=True)]
+        scales = [_unit_scale(source, indices) for source, indices in zip(sources, rows, strict=True)]
     array = SideBySide([source.array for source in sources], rows, [float(scale) for scale in scales])
     info = {
         "version": VERSION,
@@ -123,11 +123,11 @@ def _called(info: dict) -> str:
 
 
 def _require_encoders(paths: Sequence[str | Path], sources: list[Features], expected: list[dict]) -> None:
-    given, asked = [s.info.get("encoder") for s in sources], [told.get("encoder") for told in expected]
-    if all(a is None or b is None or a == b for a, b in zip(given, asked, strict=True)):
+    present, trained = [s.info.get("encoder") for s in sources], [told.get("encoder") for told in expected]
+    if all(a is None or b is None or a == b for a, b in zip(present, trained, strict=True)):
         return
     names = ", ".join(map(_called, expected))
-    if sorted(map(str, given)) == sorted(map(str, asked)):
+    if sorted(map(str, present)) == sorted(map(str, trained)):
         raise InputError(f"{_listed(paths)}: the model was trained on them in another order: give {names}")
     raise InputError(
         f"{_listed(paths)}: features of {', '.join(_called(s.info) for s in sources)}, the model was trained on those "
@@ -159,10 +159,10 @@ def _require_same_kind(source: Features, told: dict) -> None:
             print(f"note: {where}: extracted in {info['precision']}, the model was trained on {told['precision']}; "
                   "scores may differ slightly", file=sys.stderr)  # fmt: skip
     shape = shape_of(told)
-    for what, there, asked, option in (("regions", r, shape[1], "--grid"), ("features a region", d, shape[2], "CNN")):
-        if asked is not None and asked != there:
+    for what, there, trained, option in (("regions", r, shape[1], "--grid"), ("features a region", d, shape[2], "CNN")):
+        if trained is not None and trained != there:
             raise InputError(
-                f"{where}: {there:,} {what}, the model was trained on {asked:,}; extract them with the same {option}"
+                f"{where}: {there:,} {what}, the model was trained on {trained:,}; extract them with the same {option}"
             )
     views = told.get("views")
     other = [view for view in info.get("views", ()) if views and view not in views]

@@ -50,9 +50,9 @@ class Features:
         rows = self.find(names)
         missing = list(dict.fromkeys(name for name, row in zip(names, rows, strict=True) if row < 0))
         if missing:
-            asked = len(set(names))
+            total = len(set(names))
             raise InputError(
-                f"{self.path or 'features'} has no row for {len(missing):,} of the {asked:,} images that are needed: "
+                f"{self.path or 'features'} has no row for {len(missing):,} of the {total:,} images that are needed: "
                 f"{len(missing):,} missing, first {missing[0][:200]}{self._hint(missing[0])}; extract these photos"
             )
         return rows
@@ -121,10 +121,10 @@ def _match(stored: Sequence[str], names: Sequence[str]) -> np.ndarray:
 def _fill(stored: Sequence[str], names: Sequence[str], rows: list[int], key: Callable[[str], str]) -> None:
     """Sets the rows that are -1 where the key of a name leaves no doubt on either side."""
     keys = [key(name) for name in stored]
-    times, asked = Counter(keys), Counter(map(key, set(names)))
+    times, requests = Counter(keys), Counter(map(key, set(names)))
     row_of = {k: row for row, k in enumerate(keys) if times[k] == 1}
     for i, name in enumerate(names):
-        if rows[i] < 0 and asked[key(name)] == 1:
+        if rows[i] < 0 and requests[key(name)] == 1:
             rows[i] = row_of.get(key(name), -1)
 
 

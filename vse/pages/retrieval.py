@@ -47,9 +47,9 @@ def write_page(model: VSE, split: Dataset, features: Features, out: Path, *, que
     captions = model.encode_texts(split.captions)
     row = row_of(Cosines(images, captions), split, bootstrap=0)
     draw = np.random.default_rng(seed)
-    asked = np.sort(draw.permutation(len(split.captions))[:queries])
+    query_ids = np.sort(draw.permutation(len(split.captions))[:queries])
     shown = np.sort(draw.permutation(len(split.images))[:queries])
-    by_text = Index(images, split.images).top(captions[asked], min(_SHOWN, len(images)))
+    by_text = Index(images, split.images).top(captions[query_ids], min(_SHOWN, len(images)))
     by_photo = Index(captions, split.captions).top(images[shown], min(_SHOWN, len(captions)))
     owner = split.image_of_caption
     return retrieval_page(
@@ -63,12 +63,12 @@ def write_page(model: VSE, split: Dataset, features: Features, out: Path, *, que
         table=[list(HEADER), [split.name, *row.cells()]],
         text_queries=[
             (split.captions[j], [(split.path(i), s, bool(owner[j] == i)) for s, i in zip(scores, ids, strict=True)])
-            for j, scores, ids in zip(asked.tolist(), *(part.tolist() for part in by_text), strict=True)
+            for j, scores, ids in zip(query_ids.tolist(), *(part.tolist() for part in by_text), strict=True)
         ],
         image_queries=[
             (
                 split.path(i),
-                [c for c, own in zip(split.captions, owner, strict=True) if own == i],
+                [c for c, image in zip(split.captions, owner, strict=True) if image == i],
                 [(split.captions[j], s, bool(owner[j] == i)) for s, j in zip(scores, ids, strict=True)],
             )
             for i, scores, ids in zip(shown.tolist(), *(part.tolist() for part in by_photo), strict=True)
@@ -80,8 +80,10 @@ def answer_page(out: Path, query: str | Path, hits: Sequence[Hit], folder: Path 
     """`out`, written whole or not at all: the answers to a sentence or a photo: photos of `folder`, or captions."""
     intro = "What lies nearest to the query in the common space of images and sentences, best first, with its cosine."
     if folder is None:
-        found = [(hit.name, hit.score, None) for hit in hits]
-        return retrieval_page(out, title="Sentences for a photo", intro=intro, image_queries=[(Path(query), (), found)])
+        answers = [(hit.name, hit.score, None) for hit in hits]
+        return retrieval_page(
+            out, title="Sentences for a photo", intro=intro, image_queries=[(Path(query), (), answers)]
+        )
     photos = [(folder / hit.name, hit.score, None) for hit in hits]
     if isinstance(query, str):
         return retrieval_page(out, title="Photos for a sentence", intro=intro, text_queries=[(query, photos)])

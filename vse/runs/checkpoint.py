@@ -88,22 +88,22 @@ def load_weights(run: Path, model: torch.nn.Module) -> None:
 
 
 def check_tensors(
-    found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], path: Path, wrong: str = "damaged"
+    state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], path: Path, wrong: str = "damaged"
 ) -> None:
     """Nothing, where a file's tensors have the names, shapes and types that are expected and are finite numbers.
 
     Raises InputError in one line, with the first tensor that has not.
     """
-    for name in sorted(found.keys() | expected.keys()):
-        if name not in found or name not in expected:
+    for name in sorted(state.keys() | expected.keys()):
+        if name not in state or name not in expected:
             raise InputError(f"{path}: {wrong} ({name[:80]!r} is {'missing' if name in expected else 'too many'})")
-        shapes = [tuple(tensors[name].shape) for tensors in (found, expected)]
-        types = [str(tensors[name].dtype).removeprefix("torch.") for tensors in (found, expected)]
+        shapes = [tuple(tensors[name].shape) for tensors in (state, expected)]
+        types = [str(tensors[name].dtype).removeprefix("torch.") for tensors in (state, expected)]
         if shapes[0] != shapes[1]:
             raise InputError(f"{path}: {wrong} ({name!r} is of shape {shapes[0]}, expected {shapes[1]})")
         if types[0] != types[1]:
             raise InputError(f"{path}: {wrong} ({name!r} is {types[0]}, expected {types[1]})")
-    check_finite(found, path)
+    check_finite(state, path)
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:

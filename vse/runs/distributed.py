@@ -30,15 +30,15 @@ def start(device: str) -> Place:
     Raises InputError for a device that is not there.
     """
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    found = find_device(device)
+    target = find_device(device)
     if ranks == 1:
-        return Place(0, 1, found)
-    if found == torch.device("cuda"):
-        found = torch.device(f"cuda:{os.environ['LOCAL_RANK']}")
-        torch.cuda.set_device(found)
+        return Place(0, 1, target)
+    if target == torch.device("cuda"):
+        target = torch.device(f"cuda:{os.environ['LOCAL_RANK']}")
+        torch.cuda.set_device(target)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
-    return Place(dist.get_rank(), ranks, found)
+        dist.init_process_group("nccl" if target.type == "cuda" else "gloo")
+    return Place(dist.get_rank(), ranks, target)
 
 
 def wait(ranks: int) -> None:

@@ -48,11 +48,11 @@ def claimed(out: Path, settings: dict, precision: str, resume: bool, place: Plac
         if place.rank == 0:
             stack.enter_context(locked(out))
         checkpoint.claim(out, settings, resume)
-        found = precision_for(out, precision, place.device, place.rank)  # not compared
+        resolved = precision_for(out, precision, place.device, place.rank)  # not compared
         distributed.wait(place.ranks)  # all have looked at the folder before the first one writes
         stack.enter_context(torch.random.fork_rng(devices=[place.device] if place.device.type == "cuda" else []))
-        say(f"precision: {found}, on {describe_device(place.device)}", place)
-        yield settings | {"precision": found}
+        say(f"precision: {resolved}, on {describe_device(place.device)}", place)
+        yield settings | {"precision": resolved}
 
 
 def say(text: str, place: Place) -> None:
@@ -163,9 +163,9 @@ class Run:
     def _check_finite(self, name: str, value: float) -> None:
         if np.isfinite(value):
             return
-        kept = f"its best epoch, {self.best_epoch}, is kept" if self.best_epoch else "nothing was saved"
+        remains = f"its best epoch, {self.best_epoch}, is kept" if self.best_epoch else "nothing was saved"
         raise InputError(
-            f"{self.out}: the training diverged in epoch {self.epoch + 1} ({name} {value}); {kept}; "
+            f"{self.out}: the training diverged in epoch {self.epoch + 1} ({name} {value}); {remains}; "
             f"give a lower learning_rate {self.config.learning_rate:g}"
         )
 

@@ -16,10 +16,10 @@ from vse.system.precision import precision_of_run
 _OF_ADAM = {"step", "exp_avg", "exp_avg_sq"}
 
 
-def precision_for(out: Path, asked: str, device: torch.device, rank: int = 0) -> Literal["float32", "bfloat16"]:
+def precision_for(out: Path, requested: str, device: torch.device, rank: int = 0) -> Literal["float32", "bfloat16"]:
     """What a folder's training runs in on this device, see `vse.system.precision`; rank 0 says a change."""
     begun = read_config(out).get("precision") if (out / CONFIG).is_file() else None
-    precision = precision_of_run(asked, begun, device)
+    precision = precision_of_run(requested, begun, device)
     if rank == 0 and begun in ("float32", "bfloat16") and begun != precision:
         print(f"{out}: begun in {begun}, goes on in {precision}, which this machine is fast in")
     return precision
@@ -38,9 +38,9 @@ def check_optimizer(state: Mapping[str, torch.Tensor], parameters: Mapping[str, 
         if not known or tensor.shape != torch.Size(shape):
             raise InputError(f"{path}: damaged, {name[:80]!r} is no state of this run; delete the folder to train anew")
         keys.setdefault(parameter, set()).add(key)
-    for parameter, found in keys.items():
-        if found != _OF_ADAM:
-            lost = sorted(_OF_ADAM - found)[0]
+    for parameter, entries in keys.items():
+        if entries != _OF_ADAM:
+            lost = sorted(_OF_ADAM - entries)[0]
             raise InputError(f"{path}: damaged, {parameter}/{lost} is missing; delete the folder to train anew")
 
 

@@ -125,9 +125,9 @@ def make_scenes(out: Path, *, seed: int = 0, count: int = 1000) -> Path:
     folder that holds something else.
     """
     out = Path(out)
-    wanted = {"seed": seed, "count": count, "version": VERSION}
+    recipe = {"seed": seed, "count": count, "version": VERSION}
     scenes = sample_scenes(seed, count)
-    if _is_complete(out, wanted):
+    if _is_complete(out, recipe):
         return out
     names = [f"{i:04d}.jpg" for i in range(count)]
     held_out = count // 10
@@ -148,7 +148,7 @@ def make_scenes(out: Path, *, seed: int = 0, count: int = 1000) -> Path:
         render(scene, rng).save(images / name, quality=JPEG_QUALITY, subsampling=0)
         writer.writerows([name, caption, split] for caption in captions(scene, rng))
     write_text(out / "captions.csv", table.getvalue())
-    write_text(out / "scenes.json", json.dumps(wanted) + "\n")
+    write_text(out / "scenes.json", json.dumps(recipe) + "\n")
     return out
 
 
@@ -163,17 +163,17 @@ def read_truth(folder: Path) -> dict[str, Scene]:
     return {row["image"]: Scene(*(row[field] for field in fields)) for row in rows}
 
 
-def _is_complete(out: Path, wanted: dict) -> bool:
+def _is_complete(out: Path, recipe: dict) -> bool:
     """Whether `out` holds the very data set; InputError where it holds another one, or something else."""
     way_out = "give another folder or delete this one"
     done = out / "scenes.json"
     if done.exists():
         try:
-            found = json.loads(done.read_text(encoding="utf-8"))
+            saved_recipe = json.loads(done.read_text(encoding="utf-8"))
         except ValueError:
-            found = None
-        if found != wanted:
-            raise InputError(f"{out}: holds other scenes ({found}), not {wanted}; {way_out}")
+            saved_recipe = None
+        if saved_recipe != recipe:
+            raise InputError(f"{out}: holds other scenes ({saved_recipe}), not {recipe}; {way_out}")
         return True
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, a folder was expected; {way_out}")

@@ -32,8 +32,8 @@ class Index:
         if len(vectors) == 0:
             raise InputError("an index needs at least one vector, got none")
         if len(names) != len(vectors) or len(labels) not in (0, len(vectors)):
-            found = f"{len(vectors)} vectors, {len(names)} names, {len(labels)} labels"
-            raise InputError(f"{found}: expected a name for each vector, and a label for each or none")
+            counts = f"{len(vectors)} vectors, {len(names)} names, {len(labels)} labels"
+            raise InputError(f"{counts}: expected a name for each vector, and a label for each or none")
         self.names, self.labels = tuple(names), tuple(labels)
         self._vectors = vectors
 
@@ -64,8 +64,8 @@ class Index:
         """
         queries = _unit_rows(queries, "query")
         if queries.shape[1] != self.dim:
-            given = f"queries have {queries.shape[1]} dimensions, the index {self.dim}"
-            raise InputError(f"{given}: encode both with one model")
+            mismatch = f"queries have {queries.shape[1]} dimensions, the index {self.dim}"
+            raise InputError(f"{mismatch}: encode both with one model")
         if not 1 <= k <= len(self):
             raise InputError(f"k = {k}: expected 1 to {len(self)}, the number of items in the index")
         scores = np.empty((len(queries), k), np.float32)
@@ -148,6 +148,6 @@ def _unit_rows(vectors: np.ndarray, what: str) -> np.ndarray:
     norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
     wrong = np.flatnonzero(~(np.abs(norms - 1) < 1e-3))  # "not <" finds NaN too
     if len(wrong):
-        found = f"{what} {wrong[0]} ({len(wrong)} in all) has norm {norms[wrong[0]]:.4g}"
-        raise InputError(f"{found}, expected 1: divide each row by its norm")
+        problem = f"{what} {wrong[0]} ({len(wrong)} in all) has norm {norms[wrong[0]]:.4g}"
+        raise InputError(f"{problem}, expected 1: divide each row by its norm")
     return np.array(vectors, np.float32, order="C")

@@ -26,33 +26,33 @@ Vectors = list[tuple[str, np.ndarray]]  # name, its unit vector
 Built = tuple[Index, tuple[str, ...], int]  # an index, the names left out of it, how many items were encoded now
 
 
-def updated(home: Path | None, wanted: dict[str, str], encode: Encode, check: Check, what: str) -> Built:
-    """The index of exactly the `wanted` items (name -> stamp), the names left out, the number encoded.
+def updated(home: Path | None, stamps: dict[str, str], encode: Encode, check: Check, what: str) -> Built:
+    """The index of exactly the items of `stamps` (name -> stamp), the names left out, the number encoded.
 
     An item of the stored index is kept if its name and stamp are the same; the rest is encoded. The index is
     stored again if it changed. Raises InputError if nothing can be encoded, with the first reason.
     """
     known = _stored(home)
-    rows = {name: row for name, row in known.items() if name in wanted and wanted[name] == row[0]}
+    rows = {name: row for name, row in known.items() if name in stamps and stamps[name] == row[0]}
     changed = len(rows) < len(known)
-    todo = [name for name in wanted if name not in rows]
+    todo = [name for name in stamps if name not in rows]
     reasons: dict[str, str] = {}
     encoded = 0
     with tqdm(total=len(todo), desc=what, unit=what[:-1], disable=not todo, file=sys.stderr) as bar:
         for number, start in enumerate(range(0, len(todo), _BATCH), 1):
             batch = todo[start : start + _BATCH]
             for name, vector in _encode_what_can(encode, check, batch, reasons):
-                rows[name] = (wanted[name], vector)
+                rows[name] = (stamps[name], vector)
                 encoded += 1
             bar.update(len(batch))
             if number % _BATCHES_A_SAVE == 0 and rows:
-                home = _store(home, _index_of(rows, wanted))
+                home = _store(home, _index_of(rows, stamps))
     if not rows:
         name, reason = next(iter(reasons.items()))
-        raise InputError(f"none of the {len(wanted)} {what} can be used; the first, {name}: {reason}")
+        raise InputError(f"none of the {len(stamps)} {what} can be used; the first, {name}: {reason}")
     for name, reason in reasons.items():
         print(f"skipped {printable(name)}: {reason}", file=sys.stderr)
-    index = _index_of(rows, wanted)
+    index = _index_of(rows, stamps)
     if encoded or changed:
         _store(home, index)
     return index, tuple(reasons), encoded
@@ -92,9 +92,9 @@ def _encode_what_can(encode: Encode, check: Check, batch: list[str], reasons: di
     return list(zip(good, encode(good), strict=True)) if good else []
 
 
-def _index_of(rows: dict[str, tuple[str, np.ndarray]], wanted: dict[str, str]) -> Index:
-    """In the order of `wanted`, so that ties do not depend on what was encoded when."""
-    names = [name for name in wanted if name in rows]
+def _index_of(rows: dict[str, tuple[str, np.ndarray]], stamps: dict[str, str]) -> Index:
+    """In the order of `stamps`, so that ties do not depend on what was encoded when."""
+    names = [name for name in stamps if name in rows]
     return Index(np.stack([rows[n][1] for n in names]), names, [rows[n][0] for n in names])
 
 

@@ -189,14 +189,14 @@ def _photos(folder: Path) -> dict[str, str]:
     files = walk_photos(folder)
     for note in files.notes_on_pictures():
         print(f"note: {note}", file=sys.stderr)
-    found = {}
+    stamps = {}
     for name in sorted(files.photos + files.unstorable):
         try:
             status = (folder / name).stat()
-            found[name] = f"{status.st_size} bytes, {status.st_mtime_ns} ns"
+            stamps[name] = f"{status.st_size} bytes, {status.st_mtime_ns} ns"
         except OSError:
-            found[name] = "absent"  # a link to nothing: encoding will say so by name
-    return found
+            stamps[name] = "absent"  # a link to nothing: encoding will say so by name
+    return stamps
 
 
 def _why_bad(path: Path) -> str:

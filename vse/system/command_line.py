@@ -118,18 +118,18 @@ def _refuse(event: _errors.ParseErrorEvent) -> None:
     """Raises InputError for what tyro could not parse; an event of a later tyro is left to it."""
     match event:
         case _errors.MissingArgs(missing_arguments=missing):
-            said = f"missing: {', '.join(_name(each.arg, with_value=True) for each in missing)}"
+            reason = f"missing: {', '.join(_name(each.arg, with_value=True) for each in missing)}"
         case _errors.BadValue(argument=argument):
-            said = f"{_name(argument)}: expected one value"
+            reason = f"{_name(argument)}: expected one value"
         case _errors.InvalidChoice(argument=argument, value=value, choices=choices):
-            said = f"{_name(argument)} {value!r}: expected one of {', '.join(map(repr, choices))}"
+            reason = f"{_name(argument)} {value!r}: expected one of {', '.join(map(repr, choices))}"
         case _errors.UnrecognizedArgs(tokens=tokens):
-            said = f"one argument too many: {' '.join(tokens)}"
+            reason = f"one argument too many: {' '.join(tokens)}"
         case _errors.InstantiationFailure(message=message):
-            said = message
+            reason = message
         case _:
             return
-    raise InputError(f"{said}; see {event.prog} --help")
+    raise InputError(f"{reason}; see {event.prog} --help")
 
 
 def _name(argument: _arguments.ArgumentDefinition, with_value: bool = False) -> str:

@@ -89,7 +89,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path, own = folder / LOCK, f"{os.getpid()} {_started(os.getpid()) or '-'} {socket.gethostname()}"
+    path, owner = folder / LOCK, f"{os.getpid()} {_started(os.getpid()) or '-'} {socket.gethostname()}"
     for _ in range(3):
         try:
             handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -99,7 +99,7 @@ def locked(folder: Path) -> Iterator[None]:
         except PermissionError:
             raise InputError(f"{folder}: permission denied; give a folder where you may write") from None
         with os.fdopen(handle, "w") as file:
-            file.write(own)
+            file.write(owner)
         break
     else:
         raise InputError(f"{folder}: another process is writing there; wait for it, or give another --out")
@@ -108,7 +108,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            if path.read_text() == own:
+            if path.read_text() == owner:
                 path.unlink()
 
 

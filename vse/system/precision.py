@@ -35,19 +35,19 @@ def autocast(precision: str, device: torch.device | str, **settings) -> torch.au
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=enabled, **settings)
 
 
-def precision_of_run(asked: str, begun: object, device: torch.device) -> Literal["float32", "bfloat16"]:
+def precision_of_run(requested: str, begun: object, device: torch.device) -> Literal["float32", "bfloat16"]:
     """What a training runs in: a run that was begun in one precision goes on in it wherever that runs and pays.
 
     `begun`: the precision saved in the run folder, None for a new run. A run begun in bfloat16 goes on in float32 on a
     machine without units for it. Raises InputError for bfloat16 that was asked for and cannot run.
     """
     here = resolve_precision("auto", device)
-    if asked == "bfloat16" and here != asked and not runs_in_bfloat16(device.type):
+    if requested == "bfloat16" and here != requested and not runs_in_bfloat16(device.type):
         raise InputError(
             f"precision = bfloat16: {describe_device(device)} has no units for it; expected auto or float32 here"
         )
-    if asked != "auto":
-        return resolve_precision(asked, device)
+    if requested != "auto":
+        return resolve_precision(requested, device)
     return here if begun not in PRECISIONS or begun == "bfloat16" else "float32"
 
 
