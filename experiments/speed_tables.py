@@ -29,14 +29,16 @@ def speed(figures: dict) -> Table:
     return ["", "measured", "", "precision, machine"], lines
 
 
-def shares(figures: dict) -> Table:
+def shares(*machines: dict) -> Table:
     """Where the time goes: of a training step its dearest operators, of a photo's captions and features their parts."""
     lines = []
-    for part in [*figures["training"], {"recipe": "1000 candidates", "shares": figures["captioning"]["shares"]}]:
-        spent = ", ".join(f"{name} {share:.0f} %" for name, share in part["shares"].items())
-        lines.append([f"`{part['recipe']}` step" if "plain" in part else part["recipe"], spent])
-    f = figures["features"]
-    network, decoding = 1 / f["bare_images_per_s"], f["decode_s"]
-    lines.append(["Lite2 features", f"one photo: network {1000 * network:.1f} ms on all cores, decoding and resizing "
-                  f"{1000 * decoding:.1f} ms on one"])  # fmt: skip
-    return ["", "where the time goes"], lines
+    for figures in machines:
+        for part in [*figures["training"], figures["captioning"] | {"recipe": "1000 candidates"}]:
+            whole = 100 if "plain" in part else sum(part["shares"].values())
+            spent = ", ".join(f"{name} {100 * share / whole:.0f} %" for name, share in part["shares"].items())
+            lines.append([f"`{part['recipe']}` step" if "plain" in part else part["recipe"], part["precision"], spent])
+        f = figures["features"]
+        network, decoding = 1000 / f["bare_images_per_s"], 1000 * f["decode_s"]
+        spent = f"one photo: network {network:.1f} ms on all cores, decoding and resizing {decoding:.1f} ms on one"
+        lines.append(["Lite2 features", f["precision"], spent])
+    return ["", "precision", "where the time goes"], lines

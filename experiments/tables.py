@@ -241,7 +241,7 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "speed": lambda: markdown(*speed(result("speed"))),
     "speed-float32": lambda: markdown(*speed(result("speed-float32"))),
-    "speed-shares": lambda: markdown(*shares(result("speed-float32"))),
+    "speed-shares": lambda: markdown(*shares(result("speed"), result("speed-float32"))),
     "machines": lambda: _machines(result("precision")),
 }
 
