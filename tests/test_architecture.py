@@ -34,13 +34,14 @@ VSE = {
     "batches": "features data system",
     "regularities": "search features data system",
     "distillation": "model batches features data system",
-    "evaluate": "model metrics features data system",
+    "hubs": "model metrics search features data system",
+    "evaluate": "hubs model metrics features data system",
     "runs": "model configs features data system",
     "pages": "evaluate model metrics search features pca data system",
     "train": "runs evaluate distillation batches losses model configs features data system",
     "__init__": "runs model",
-    "commands": "train pages runs evaluate regularities model search features pca metrics recipes configs scenes data"
-    " system __init__",
+    "commands": "train pages runs evaluate hubs regularities model search features pca metrics recipes configs scenes"
+    " data system __init__",
     "__main__": "commands configs recipes system __init__",
 }
 SCNLM = {

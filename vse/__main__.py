@@ -8,14 +8,16 @@ try:
     from vse import __version__
     from vse.commands.data import data, download, features, scenes
     from vse.commands.show import arithmetic, page, pca, search
-    from vse.commands.space import evaluate, train
+    from vse.commands.space import evaluate, hubs, train
     from vse.recipes import RECIPES
     from vse.system.command_line import run
 except KeyboardInterrupt:  # the program is only starting: nobody wants to see where
     print("vse: interrupted", file=sys.stderr)
     sys.exit(130)
 
-COMMANDS = {f.__name__: f for f in (data, download, scenes, features, train, evaluate, search, arithmetic, pca, page)}
+COMMANDS = {
+    f.__name__: f for f in (data, download, scenes, features, train, hubs, evaluate, search, arithmetic, pca, page)
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -193,3 +193,15 @@ def test_vectors_that_cancel():
     ):
         with pytest.raises(InputError, match="cancel to zero"):
             combine(vectors, np.array(weights))
+
+
+def test_penalties_are_taken_from_the_scores():
+    rng = np.random.default_rng(3)
+    vectors, queries, penalties = unit(rng, 200, 16), unit(rng, 5, 16), rng.random(200).astype(np.float32)
+    scores, ids = Index(vectors, names_of(200), penalties=penalties).top(queries, 7)
+    expected = (queries.astype(float) @ vectors.T.astype(float)) - penalties
+    np.testing.assert_array_equal(ids, np.argsort(-expected, axis=1, kind="stable")[:, :7])
+    np.testing.assert_allclose(scores, np.take_along_axis(expected, ids, axis=1), atol=1e-7)
+    plain = Index(vectors, names_of(200))
+    for ours, theirs in zip(plain.penalized(np.zeros(200)).top(queries, 7), plain.top(queries, 7), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

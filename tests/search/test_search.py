@@ -368,3 +368,47 @@ def test_rows_of_a_users_own_matrix_are_told_apart(album):
     assert search_images(ColourModel(), album, "red", features=rows_of(colours, {"shape": [1, 1, 3]})).encoded == 0
     changed = rows_of(colours | {"b.png": "red"}, {"shape": [1, 1, 3]})
     assert search_images(ColourModel(), album, "red", features=changed).encoded == 1
+
+
+# --- hub correction -------------------------------------------------------------------------------------------------
+
+
+class RedIsPunished:
+    """A correction that counts how often it is asked."""
+
+    def __init__(self, fingerprint="red", weight=0.9):
+        self.fingerprint, self.weight, self.calls = fingerprint, weight, 0
+
+    def __call__(self, gallery):
+        self.calls += 1
+        return np.float32(self.weight) * gallery[:, 0]
+
+
+def test_a_correction_is_taken_from_the_scores_and_kept(album):
+    correction = RedIsPunished()
+    plain = search_images(ColourModel(), album, "red grey", k=3)
+    assert names(plain)[0] == "a.PNG"
+    result = search_images(ColourModel(), album, "red grey", k=3, correction=correction)
+    assert names(result)[0] != "a.PNG" and result.encoded == 0
+    again = search_images(ColourModel(), album, "red grey", k=3, correction=correction)
+    assert again.hits == result.hits and correction.calls == 1
+    assert (
+        search_images(ColourModel(), album, "red grey", k=3).hits == plain.hits
+    )  # what is kept changes no plain search
+    weaker = RedIsPunished("weaker", 0.0)
+    assert search_images(ColourModel(), album, "red grey", k=3, correction=weaker).hits == plain.hits
+    assert weaker.calls == 1
+    paint(album / "new.png", "red")
+    assert len(search_images(ColourModel(), album, "red", k=9, correction=weaker).hits) == 4 and weaker.calls == 2
+    (home_of(album) / "penalties.safetensors").write_bytes(b"no")
+    search_images(ColourModel(), album, "red", correction=weaker)
+    assert weaker.calls == 3
+
+
+def test_captions_are_corrected_too(album, tmp_path):
+    file = tmp_path / "captions.txt"
+    file.write_text("red\nred grey\n")
+    plain, corrected = (
+        search_captions(ColourModel(), file, album / "a.PNG", correction=each) for each in (None, RedIsPunished())
+    )
+    assert names(plain) == ["red", "red grey"] and names(corrected) == ["red grey", "red"]

@@ -155,7 +155,19 @@ def test_an_error_of_the_system_says_what_to_do(capsys):
 
 
 COMMANDS = {
-    "vse": ("data", "download", "scenes", "features", "train", "evaluate", "search", "arithmetic", "pca", "page"),
+    "vse": (
+        "data",
+        "download",
+        "scenes",
+        "features",
+        "train",
+        "hubs",
+        "evaluate",
+        "search",
+        "arithmetic",
+        "pca",
+        "page",
+    ),
     "scnlm": ("train", "trigram", "score", "assemble", "caption"),
 }
 

@@ -1,8 +1,10 @@
 """The command line from a caption list to a page of retrieved photos, on 32 little photos."""
 
+import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,9 @@ from vse.configs import TrainConfig
 from vse.data.datasets import read_dataset
 from vse.encoders.image import ImageConfig
 from vse.encoders.text import TextConfig
+from vse.evaluate import evaluate
 from vse.features.side_by_side import open_combined
+from vse.hubs import Hubs, load_hubs, save_hubs
 from vse.model import VSEConfig
 from vse.recipes import RECIPES
 from vse.runs.checkpoint import load
@@ -187,6 +191,25 @@ def test_several_runs_are_an_ensemble(world, run, tmp_path):
     assert written["t2i"]["r1"] == pytest.approx(first) and written["runs"] == ["paper", "b"]
 
 
+def test_hubs_are_written_into_the_run_and_used(world, run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    features = ("--features", world.matrix)
+    alone = works("evaluate", copy, world.csv, *features)
+    refused("evaluate", copy, world.csv, *features, "--hubs", says=("no such file", f"vse hubs {copy}"), keeps=copy)
+    said = works("hubs", copy, world.csv, *features)
+    assert "dev, hubs" in said and re.search(r"^photos: k = \d+, weight = \d\.\d$", said, re.M)
+    assert works("evaluate", copy, world.csv, *features) == alone  # only where it is asked for
+    row = tmp_path / "row.json"
+    works("evaluate", copy, world.csv, *features, "--hubs", "--json", row)
+    model, dataset, opened = load(copy), read_dataset(world.csv), open_combined([world.matrix], load(copy).feature_info)
+    expected = evaluate([model], dataset.split("test"), [opened], hubs=load_hubs(copy, model))
+    written = json.loads(row.read_text())
+    assert written["rsum"] == expected.rsum and written["hubs"] is True
+    works("evaluate", copy, copy, world.csv, *features, "--hubs")  # of several: chosen on dev
+    (copy / "model.safetensors").unlink()
+    refused("hubs", copy, world.csv, *features, says=(copy, "half-written"), keeps=copy)
+
+
 @pytest.fixture(scope="module")
 def searcher(world, tmp_path_factory):
     """A run that knows its colours, on features of ColourNet."""
@@ -216,6 +239,41 @@ def test_search_photos_and_then_from_the_cache(world, searcher, colour_cnn, tmp_
     assert [line["name"] for line in lines] == [name for *_, name in hits[:2]]
     assert len(works(*asked, "--k", 99).splitlines()) == 32  # all there are
     assert not [p for p in world.photos.rglob("*") if p.is_file() and p.suffix != ".png"]
+
+
+def test_search_uses_the_hubs_of_a_run_that_has_them(world, searcher, colour_cnn, tmp_path):
+    run = shutil.copytree(searcher, tmp_path / "run")
+    asked = (
+        "search",
+        run,
+        "a blue square",
+        "--images",
+        world.photos,
+        "--cache",
+        tmp_path / "cache",
+        "--k",
+        32,
+        "--json",
+    )
+    plain = [json.loads(line) for line in call(*asked).out.splitlines()]
+    features = searcher.parent / "f"
+    works("hubs", run, world.csv, "--features", features)
+    model = load(run)
+    way = load_hubs(run, model).photos
+    strong = Hubs(dataclasses.replace(way, k=3, weight=0.9), load_hubs(run, model).captions)  # what dev chose may be 0
+    save_hubs(run, strong, model)
+    corrected = [json.loads(line) for line in works(*asked).splitlines()]
+    vectors = model.encode_images(
+        open_combined([features], model.feature_info).take([hit["name"] for hit in corrected])
+    )
+    cosine = {hit["name"]: hit["score"] for hit in plain}
+    for hit, penalty in zip(corrected, strong.photos(vectors), strict=True):
+        assert hit["score"] == pytest.approx(cosine[hit["name"]] - penalty, abs=5e-3)  # photos go through the CNN again
+    assert [hit["score"] for hit in corrected] == sorted((hit["score"] for hit in corrected), reverse=True)
+    assert works(*asked, "--no-hubs") == "".join(json.dumps(hit) + "\n" for hit in plain)
+    spoilt = (run / "hubs.safetensors").read_bytes()[:-5]
+    (run / "hubs.safetensors").write_bytes(spoilt)
+    refused(*asked, says=("hubs.safetensors", "vse hubs"))
 
 
 def test_search_captions_with_a_photo(world, searcher, colour_cnn, tmp_path):

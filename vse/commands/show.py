@@ -25,6 +25,7 @@ def search(
     k: Annotated[Count, arg(aliases=["-k"])] = 5,
     cache: Path | None = None,
     cnn: CNNs = [],  # noqa: B006
+    hubs: bool = True,
     html: Path | None = None,
     json: bool = False,
     device: Device = "auto",
@@ -36,9 +37,11 @@ def search(
         captions: file of captions, one a line, to search with a photo.
         k: how many answers.
         cache: where the index is kept (default: the user's cache folder).
+        hubs: where RUN has them (see `vse hubs`), take from every score how near the item is to everything.
         html: also write a page that shows the answers.
         json: one JSON object a line.
     """
+    from vse.hubs import has_hubs, load_hubs
     from vse.search.queries import is_photo_query, search_captions, search_images, similar_photos
 
     if (images is None) == (captions is None):
@@ -47,12 +50,13 @@ def search(
         raise InputError("--features are those of --images; leave them out with --captions")
     by_photo = captions is not None or is_photo_query(query)
     model, stored = _load_searcher(run, features, device, cnn)
+    between = load_hubs(run, model) if hubs and has_hubs(run) else None
     if captions is not None:
-        result = search_captions(model, captions, Path(query), k=k, cache=cache)
+        result = search_captions(model, captions, Path(query), k, cache, between and between.captions)
     elif by_photo:
         result = similar_photos(model, images, Path(query), k=k, cache=cache, features=stored)
     else:
-        result = search_images(model, images, query, k=k, cache=cache, features=stored)
+        result = search_images(model, images, query, k, cache, stored, between and between.photos)
     for hit in result.hits:
         print(hit_line(hit, images, json))
     if html:

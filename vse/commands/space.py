@@ -1,4 +1,4 @@
-"""The subcommands of the joint space: `train` makes it, `evaluate` measures it."""
+"""The subcommands of the joint space: `train` makes it, `hubs` corrects it, `evaluate` measures it."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from tyro.conf import Positional, arg
 
 from vse.configs import TrainConfig
 from vse.recipes import RECIPES
-from vse.system.command_line import Data, Device, FeatureFolders, Images, Seed, table
+from vse.system.command_line import Data, Device, FeatureFolders, Images, Run, Seed, table
 from vse.system.errors import InputError
 from vse.system.terminal import is_first_process
 
@@ -63,6 +63,7 @@ def evaluate(
     /,
     features: FeatureFolders,
     split: str = "test",
+    hubs: bool = False,
     json: Path | None = None,
     device: Device = "auto",
     images: Images = None,
@@ -71,6 +72,7 @@ def evaluate(
 
     Args:
         split: train, dev or test.
+        hubs: correct the scores by what `vse hubs` wrote into RUN; of several, k and weight are chosen on DATA's dev.
         json: also write the row there.
     """
     from vse.data.datasets import read_dataset
@@ -87,7 +89,8 @@ def evaluate(
     models = [load(r, str(find_device(device))) for r in runs]
     opened = [open_combined(features, model.feature_info) for model in models]
     dataset = without_skipped(dataset, opened[0])  # all are of the same folders
-    row = evaluate(models, dataset.split(split), opened)
+    correction = _hubs_of(runs, models, dataset, opened) if hubs else None
+    row = evaluate(models, dataset.split(split), opened, hubs=correction)
     for r in runs:
         trained_on, now = (read_config(r).get(key) for key in ("data_fingerprint", "data"))
         if now == dataset.name and trained_on != dataset.fingerprint():
@@ -97,4 +100,56 @@ def evaluate(
     print(f"rsum 95 % interval {low:.1f} to {high:.1f}; {row.images} images, {row.captions} captions")
     if json:
         json.parent.mkdir(parents=True, exist_ok=True)
-        write_json(json, {"runs": [r.name for r in runs], "data": dataset.name, "split": split, **row.as_dict()})
+        about = {"runs": [r.name for r in runs], "data": dataset.name, "split": split, "hubs": hubs}
+        write_json(json, about | row.as_dict())
+
+
+def _hubs_of(runs, models, dataset, features):
+    """The hubs of one run, or those of several together."""
+    from vse.hubs import Joined, choose, load_hubs
+
+    each = [load_hubs(run, model) for run, model in zip(runs, models, strict=True)]
+    if len(each) == 1:
+        return each[0]
+    captions, photos = (Joined([getattr(hubs, way).bank for hubs in each]) for way in ("photos", "captions"))
+    return choose(captions, photos, models, dataset.split("dev"), features, progress=True)
+
+
+def hubs(
+    run: Run,
+    data: Data,
+    /,
+    features: FeatureFolders,
+    device: Device = "auto",
+    images: Images = None,
+) -> None:
+    """Writes the hub correction of a run into its folder: `vse search` uses it, `vse evaluate --hubs` measures it.
+
+    Some photos and captions are near everything. The correction takes from each score weight x the mean of the item's k
+    highest scores to DATA's training captions (or photos), kept small; k and weight are those that rank best on dev.
+    """
+    from vse.data.datasets import read_dataset
+    from vse.evaluate import HEADER, evaluate
+    from vse.features.side_by_side import open_combined
+    from vse.features.store import without_skipped
+    from vse.hubs import FILE, choose, make_banks, save_hubs
+    from vse.runs.checkpoint import load
+    from vse.system.device import find_device
+    from vse.system.files import locked
+
+    model = load(run, str(find_device(device)))
+    opened = open_combined(features, model.feature_info)
+    dataset = without_skipped(read_dataset(data, images), opened)
+    dev = dataset.split("dev")
+    captions, photos = make_banks(model, dataset.split("train"), opened, progress=True)
+    chosen = choose(captions, photos, [model], dev, [opened], progress=True)
+    rows = [
+        [name, *evaluate([model], dev, [opened], bootstrap=0, hubs=correction).cells()]
+        for name, correction in (("dev", None), ("dev, hubs", chosen))
+    ]
+    with locked(run):
+        save_hubs(run, chosen, model)
+    print(table([list(HEADER), *rows]))
+    for name, way in (("photos", chosen.photos), ("captions", chosen.captions)):
+        print(f"{name}: k = {way.k}, weight = {way.weight}")
+    print(f"{run / FILE}: done; next: vse evaluate {run} {data} --features {' '.join(map(str, features))} --hubs")

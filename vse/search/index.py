@@ -26,8 +26,17 @@ _QUERIES_AT_ONCE = 256  # bounds memory when a collapsed model ties everything w
 class Index:
     """Unit vectors with a name each, and on request a label each (any text, kept beside the name)."""
 
-    def __init__(self, vectors: Float[np.ndarray, "n d"], names: Sequence[str], labels: Sequence[str] = ()):
-        """Row i of `vectors` is called `names[i]`. Raises InputError for rows that are not of unit norm."""
+    def __init__(
+        self,
+        vectors: Float[np.ndarray, "n d"],
+        names: Sequence[str],
+        labels: Sequence[str] = (),
+        penalties: Float[np.ndarray, " n"] | None = None,
+    ):
+        """Row i of `vectors` is called `names[i]`; `penalties[i]` is taken from its scores (vse/hubs.py), not saved.
+
+        Raises InputError for rows that are not of unit norm.
+        """
         vectors = _unit_rows(vectors, "vector")
         if len(vectors) == 0:
             raise InputError("an index needs at least one vector, got none")
@@ -36,6 +45,7 @@ class Index:
             raise InputError(f"{counts}: expected a name for each vector, and a label for each or none")
         self.names, self.labels = tuple(names), tuple(labels)
         self._vectors = vectors
+        self._penalties = np.zeros(len(vectors), np.float32) if penalties is None else penalties.astype(np.float32)
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -57,7 +67,7 @@ class Index:
     def top(
         self, queries: Float[np.ndarray, "q d"], k: int
     ) -> tuple[Float32[np.ndarray, "q k"], Int64[np.ndarray, "q k"]]:
-        """Cosines and ids of the `k` items nearest to each unit query, best first; of equals the lower id.
+        """Cosines less penalties, and ids, of the `k` items highest for each unit query; of equals the lower id first.
 
         An answer does not depend on which other queries are asked with it: scores are sums in float64,
         rounded once. Raises InputError for another dimension and for `k` outside 1..n.
@@ -78,25 +88,37 @@ class Index:
     def _top_block(self, queries: np.ndarray, k: int, scores: np.ndarray, ids: np.ndarray) -> None:
         """Fills `scores` and `ids`. A matrix product in float32 rules out all but a few candidates; these are scored
         exactly, so that of equals none is lost at the k-th place."""
-        rough = queries @ self._vectors.T
+        rough = queries @ self._vectors.T - self._penalties
         doubt = (self.dim + 8) * np.finfo(np.float32).eps  # twice the error bound of a sum of `dim` products
         lowest = np.partition(rough, -k, axis=1)[:, -k] - doubt
         for row, query in enumerate(queries.astype(np.float64)):
             candidates = np.flatnonzero(rough[row] >= lowest[row])
-            exact = (self._vectors[candidates] * query).sum(axis=1).astype(np.float32)
+            cosines = (self._vectors[candidates] * query).sum(axis=1)
+            exact = (cosines - self._penalties[candidates]).astype(np.float32)
             best = np.lexsort((candidates, -exact))[:k]
             scores[row], ids[row] = exact[best], candidates[best]
+
+    def penalized(self, penalties: Float[np.ndarray, " n"]) -> "Index":
+        """The same index with these penalties."""
+        return Index(self._vectors, self.names, self.labels, penalties)
+
+    @property
+    def checksum(self) -> str:
+        """Of vectors, names and labels, hexadecimal."""
+        return _checksum(self._vectors, self._items())
 
     def save(self, folder: Path) -> None:
         """Writes index.safetensors into `folder`, made if absent: one file, replaced whole.
 
         It holds a checksum over vectors, names and labels together, so that `load` believes no other pairing.
         """
-        items = json.dumps({"names": self.names, "labels": self.labels}).encode("ascii")
-        vectors = self.vectors
+        items, vectors = self._items(), self.vectors
         about = {"version": str(_VERSION), "sha256": _checksum(vectors, items)}
         tensors = {"vectors": vectors, "items": np.frombuffer(items, np.uint8)}
         write_bytes(Path(folder) / INDEX_FILE, save(tensors, about))
+
+    def _items(self) -> bytes:
+        return json.dumps({"names": self.names, "labels": self.labels}).encode("ascii")
 
     @classmethod
     def load(cls, folder: Path) -> "Index":

@@ -8,13 +8,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from tqdm import tqdm
 
 from vse.search.index import Index
 from vse.system.errors import InputError
-from vse.system.files import digest_of_path, user_cache
+from vse.system.files import digest_of_path, user_cache, write_bytes
 from vse.system.terminal import printable
 
 _BATCH = 32
@@ -24,13 +28,31 @@ Encode = Callable[[list[str]], np.ndarray]  # names -> (n, d) unit vectors
 Check = Callable[[str], str]  # name -> why it cannot be encoded, "" if it can
 Vectors = list[tuple[str, np.ndarray]]  # name, its unit vector
 Built = tuple[Index, tuple[str, ...], int]  # an index, the names left out of it, how many items were encoded now
+_PENALTIES = "penalties.safetensors"
 
 
-def updated(home: Path | None, stamps: dict[str, str], encode: Encode, check: Check, what: str) -> Built:
+@runtime_checkable
+class Correction(Protocol):
+    """What is taken from the scores of items, by where they lie (vse/hubs.py); the fingerprint tells which."""
+
+    fingerprint: str
+
+    def __call__(self, gallery: Float[np.ndarray, "g d"]) -> Float[np.ndarray, " g"]: ...
+
+
+def updated(
+    home: Path | None,
+    stamps: dict[str, str],
+    encode: Encode,
+    check: Check,
+    what: str,
+    correction: Correction | None = None,
+) -> Built:
     """The index of exactly the items of `stamps` (name -> stamp), the names left out, the number encoded.
 
     An item of the stored index is kept if its name and stamp are the same; the rest is encoded. The index is
-    stored again if it changed. Raises InputError if nothing can be encoded, with the first reason.
+    stored again if it changed, and the penalties of `correction` beside it. Raises InputError if nothing can be
+    encoded, with the first reason.
     """
     known = _stored(home)
     rows = {name: row for name, row in known.items() if name in stamps and stamps[name] == row[0]}
@@ -54,7 +76,9 @@ def updated(home: Path | None, stamps: dict[str, str], encode: Encode, check: Ch
         print(f"skipped {printable(name)}: {reason}", file=sys.stderr)
     index = _index_of(rows, stamps)
     if encoded or changed:
-        _store(home, index)
+        home = _store(home, index)
+    if correction:
+        index = index.penalized(_penalties(home, index, correction))
     return index, tuple(reasons), encoded
 
 
@@ -118,3 +142,23 @@ def _store(home: Path | None, index: Index) -> Path | None:
     except (OSError, InputError) as error:
         print(f"index not kept, the next search starts anew: {error}", file=sys.stderr)
         return None
+
+
+def _penalties(home: Path | None, index: Index, correction: Correction) -> np.ndarray:
+    """What `correction` gives the items; kept in `home`, taken from there where items and correction are the same."""
+    path, made_of = home and home / _PENALTIES, f"{index.checksum} {correction.fingerprint}"
+    if path:
+        try:
+            with safe_open(path, "np") as file:
+                penalties = file.get_tensor("penalties") if (file.metadata() or {}).get("made_of") == made_of else None
+            if penalties is not None and penalties.shape == (len(index),) and np.isfinite(penalties).all():
+                return penalties
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
+            pass  # none there, or damaged: made anew
+    penalties = correction(index.vectors).astype(np.float32)
+    if path:
+        try:
+            write_bytes(path, save({"penalties": penalties}, {"made_of": made_of}))
+        except (OSError, InputError) as error:
+            print(f"penalties not kept, the next search counts anew: {error}", file=sys.stderr)
+    return penalties

@@ -23,7 +23,7 @@ from vse.data.photos import BadPhoto, read_photo
 from vse.data.vocabulary import Vocabulary, tokenize
 from vse.features.store import Features
 from vse.search.index import Index
-from vse.search.kept_index import Built, index_home, updated
+from vse.search.kept_index import Built, Correction, index_home, updated
 from vse.system.errors import InputError
 from vse.system.terminal import printable
 
@@ -42,7 +42,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Hit:
-    """One answer: a photo's path below the folder, or a caption; its cosine; its 1-based rank."""
+    """One answer: a photo's path below the folder, or a caption; its cosine, less the correction; its 1-based rank."""
 
     name: str
     score: float
@@ -58,12 +58,18 @@ class SearchResult:
     encoded: int
 
 
-def photo_index(model: Model, folder: Path, cache: Path | None = None, features: Features | None = None) -> Built:
+def photo_index(
+    model: Model,
+    folder: Path,
+    cache: Path | None = None,
+    features: Features | None = None,
+    correction: Correction | None = None,
+) -> Built:
     """The index of all readable photos below `folder`, the names of the others, the number encoded by this call.
 
     Photos that cannot be read are named on stderr. `cache` is a folder for the index, by default the user's cache
     folder. `features`: those of (some of) the photos, as the model knows them; the CNN sees the others alone.
-    Raises InputError for a folder without a readable photo.
+    `correction`: takes its penalties from the scores. Raises InputError for a folder without a readable photo.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -86,7 +92,7 @@ def photo_index(model: Model, folder: Path, cache: Path | None = None, features:
         return np.stack([vectors[name] for name in names])
 
     home = index_home(folder, model.fingerprint, cache)
-    return updated(home, photos, encode, lambda name: _why_bad(folder / name), "photos")
+    return updated(home, photos, encode, lambda name: _why_bad(folder / name), "photos", correction)
 
 
 def _stored_rows(features: Features, photos: list[str], folder: Path) -> dict[str, int]:
@@ -107,16 +113,23 @@ def _digest(features: Features, row: int) -> str:
 
 
 def search_images(
-    model: Model, folder: Path, query: str, k: int = 5, cache: Path | None = None, features: Features | None = None
+    model: Model,
+    folder: Path,
+    query: str,
+    k: int = 5,
+    cache: Path | None = None,
+    features: Features | None = None,
+    correction: Correction | None = None,
 ) -> SearchResult:
     """The `k` photos below `folder` (all, if it has fewer) nearest to the sentence `query`.
 
-    The photos, `cache` and `features` as in `photo_index`. Raises InputError also for a query without a known word.
+    The photos, `cache`, `features` and `correction` (a model's `hubs.photos`) as in `photo_index`. Raises InputError
+    also for a query without a known word.
     """
     if not _knows(model, query):
         words = ", ".join(tokenize(query)) or "it has none"
         raise InputError(f"{query!r}: the model knows none of its words ({words}); use others")
-    index, skipped, encoded = photo_index(model, folder, cache, features)
+    index, skipped, encoded = photo_index(model, folder, cache, features, correction)
     return SearchResult(_hits(index, model.encode_texts([query]), k), skipped, encoded)
 
 
@@ -157,12 +170,17 @@ def is_photo_query(query: str) -> bool:
 
 
 def search_captions(
-    model: Model, captions_file: Path, photo: Path, k: int = 5, cache: Path | None = None
+    model: Model,
+    captions_file: Path,
+    photo: Path,
+    k: int = 5,
+    cache: Path | None = None,
+    correction: Correction | None = None,
 ) -> SearchResult:
     """The `k` captions of `captions_file` (all, if it has fewer) nearest to `photo`; each caption once.
 
     The file is UTF-8 text with a caption a line, or a CSV with a column `caption`. Captions without a known
-    word are named on stderr and in `skipped`. `cache` as in `photo_index`.
+    word are named on stderr and in `skipped`. `cache` and `correction` (a model's `hubs.captions`) as in `photo_index`.
     Raises InputError for an unreadable photo and for a file without a usable caption.
     """
     captions_file, photo = Path(captions_file), Path(photo)
@@ -177,7 +195,7 @@ def search_captions(
     for text in unknown:
         print(f"skipped {printable(text)!r}: the model knows none of its words", file=sys.stderr)
     home = index_home(captions_file, model.fingerprint, cache)
-    index, _, encoded = updated(home, usable, model.encode_texts, lambda text: "", "captions")
+    index, _, encoded = updated(home, usable, model.encode_texts, lambda text: "", "captions", correction)
     return SearchResult(_hits(index, query, k), unknown, encoded)
 
 
