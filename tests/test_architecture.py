@@ -23,7 +23,7 @@ VSE = {
     "configs": "system",
     "recipes": "configs",
     "scenes": "system",
-    "data": "scenes system",
+    "data": "configs scenes system",
     "metrics": "system",
     "losses": "configs system",
     "pca": "system",
@@ -38,7 +38,8 @@ VSE = {
     "evaluate": "hubs model metrics features data system",
     "runs": "model configs features data system",
     "pages": "evaluate model metrics search features pca data system",
-    "train": "runs evaluate distillation batches losses model configs features data system",
+    "gradient_cache": "",
+    "train": "runs evaluate gradient_cache distillation batches losses model configs features data system",
     "__init__": "runs model",
     "commands": "train pages runs evaluate hubs regularities model search features pca metrics recipes configs scenes"
     " data system __init__",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vse.data.datasets import Dataset
 from vse.data.sentences import Sentences, pad
-from vse.data.vocabulary import Vocabulary
+from vse.data.vocabulary import Tokens
 from vse.features.store import Features
 from vse.system.errors import InputError
 
@@ -44,7 +44,7 @@ def _share(rows: int, rank: int, ranks: int) -> slice:
 class TextPairs:
     """Captions without photos, for the sentence encoder alone: two captions of one image are a pair."""
 
-    def __init__(self, dataset: Dataset, vocabulary: Vocabulary, device: torch.device):
+    def __init__(self, dataset: Dataset, vocabulary: Tokens, device: torch.device):
         """Images with fewer than two captions are left out. Raises InputError when none is left."""
         self._by_image = np.argsort(dataset.image_of_caption, kind="stable")
         counts = np.bincount(dataset.image_of_caption, minlength=len(dataset.images))
@@ -86,7 +86,7 @@ def _sentences(source: "TextPairs | TrainingSet", rows: Int[np.ndarray, " b"]) -
 class TrainingSet:
     """A split in memory, on the training device: features (float16, as stored), token ids, ownership."""
 
-    def __init__(self, dataset: Dataset, features: Features, vocabulary: Vocabulary, device: torch.device):
+    def __init__(self, dataset: Dataset, features: Features, vocabulary: Tokens, device: torch.device):
         """`dataset` is one split. Raises InputError without captions, or when a photo has no row in `features`."""
         if not dataset.captions:
             raise InputError(f"{dataset.name}: no training captions; a folder of photos alone cannot be learned from")

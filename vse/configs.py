@@ -13,23 +13,32 @@ from vse.system.settings import SIZE, Precision, check_settings
 class ImageConfig:
     """How a feature becomes a point of the space; the defaults are the paper's x = W_I q."""
 
-    pooling: Literal["mean", "attention"] = "mean"  # of the regions; "attention": learned weights, a softmax a head
-    heads: int = 4  # of "attention": each weights the regions for its own part of the feature
+    # of the regions; "attention": learned weights, a softmax a head; "qkv": CLIP's, the mean looks at all regions
+    pooling: Literal["mean", "attention", "qkv"] = "mean"
+    heads: int = 4  # of "attention": each weights the regions for its own part of the feature; of "qkv"
+    width: int = 512  # of "qkv": what the features are projected to first
     hidden: int = 0  # units of an MLP added to W_I q; 0 = none
     dropout: float = 0.0  # on the features
 
     def __post_init__(self):
-        check_settings(self, "image.", heads=SIZE, hidden="[0, 65536]", dropout="[0, 1)")
+        check_settings(self, "image.", heads=SIZE, width=SIZE, hidden="[0, 65536]", dropout="[0, 1)")
 
 
 @dataclass(frozen=True)
 class TextConfig:
     """How a sentence becomes a point of the space; the defaults are the paper's LSTM."""
 
-    # "lstm", "peephole" (the paper's cell), "gru", "conv" (windows of 1 to 3 words, Kim 2014), "bow" (sum of words)
-    encoder: Literal["lstm", "peephole", "gru", "conv", "bow"] = "lstm"
+    # "lstm", "peephole" (the paper's cell), "gru", "conv" (windows of 1 to 3 words, Kim 2014), "bow" (sum of words),
+    # "transformer" (CLIP, Radford 2021)
+    encoder: Literal["lstm", "peephole", "gru", "conv", "bow", "transformer"] = "lstm"
+    tokens: Literal["words", "bpe"] = "words"  # "bpe": pieces of words, learned from the training captions or read
+    merges: int = 4000  # of "bpe": pieces learned, beside single bytes
     word_dim: int = 300  # word2vec's (section 3.1)
-    hidden: int = 300  # units a direction (section 3.1)
+    hidden: int = 300  # units a direction (section 3.1); the transformer's width
+    layers: int = 4  # blocks of the transformer
+    heads: int = 0  # of the transformer; 0: one for 64 units
+    activation: Literal["gelu", "quick_gelu"] = "gelu"  # of the transformer; "quick_gelu": of OpenAI's weights
+    positions: int = 77  # the transformer reads so many tokens at most, start and end included (CLIP)
     bidirectional: bool = False  # a second reader from the right
     pooling: Literal["last", "max", "mean"] = "last"  # over time; "last": the last state (the paper)
     forget_bias: float = 1.0  # an LSTM's forget gates start at it, so that first words reach the last state (open)
@@ -40,8 +49,9 @@ class TextConfig:
 
     def __post_init__(self):
         check_settings(
-            self, "text.", word_dim=SIZE, hidden=SIZE, length_groups=SIZE, dropout="[0, 1)", word_dropout="[0, 1)"
-        )
+            self, "text.", word_dim=SIZE, hidden=SIZE, length_groups=SIZE, dropout="[0, 1)", word_dropout="[0, 1)",
+            merges=">= 1", layers="[1, 1000]", heads="[0, 65536]", positions="[3, 65536]",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,8 @@ class OptimizerConfig:
     schedule: Literal["exponential", "cosine", "constant"] = "exponential"  # (supplement); "cosine": to 0
     decay: float = 0.85  # of "exponential": factor per epoch (open in the paper; chosen on Flickr8K dev)
     warmup_steps: int = 0  # steps of linear rise to the learning rate
-    weight_decay: float = 0.0  # of "adamw"
+    weight_decay: float = 0.0  # of "adamw", on matrices alone
+    beta2: float = 0.999  # of "adam" and "adamw": decay per step of the mean of squared gradients
     gradient_norm: float = 0.5  # gradients are clipped to it, 0 = never (open in the paper; chosen on Flickr8K dev)
     min_count: int = 1  # a word enters the vocabulary when training captions have it as often
     precision: Precision = "auto"  # of the products; "auto": bfloat16 (autocast) where it runs and pays
@@ -98,7 +109,7 @@ class OptimizerConfig:
     def __post_init__(self):
         check_settings(
             self, epochs=">= 1", batch_size=">= 1", learning_rate="> 0", decay="> 0", warmup_steps=">= 0",
-            weight_decay=">= 0", gradient_norm=">= 0", min_count=">= 1",
+            weight_decay=">= 0", beta2="[0, 1)", gradient_norm=">= 0", min_count=">= 1",
         )  # fmt: skip
 
 
@@ -110,7 +121,8 @@ class TrainConfig(OptimizerConfig):
     loss: LossConfig = field(default_factory=LossConfig)
     extra_pairs: int = 0  # pairs of captions of one image per step, from the extra text; 0 = none
     average: float = 0.0  # decay per step of the running mean of the weights that is evaluated and kept; 0 = none
+    chunk_size: int = 0  # pairs encoded at once, for batches larger than memory (GradCache, Gao 2021); 0 = the batch
 
     def __post_init__(self):
         super().__post_init__()
-        check_settings(self, batch_size=">= 2", extra_pairs=">= 0", average="[0, 1)")
+        check_settings(self, batch_size=">= 2", extra_pairs=">= 0", average="[0, 1)", chunk_size=">= 0")

@@ -15,8 +15,8 @@ from tqdm import tqdm
 from vse.configs import VSEConfig
 from vse.data.datasets import Dataset
 from vse.data.sentences import pad
-from vse.data.vocabulary import PAD_ID, UNK_ID, Vocabulary
-from vse.encoders.image import ImageEncoder
+from vse.data.vocabulary import PAD_ID, UNK_ID, Tokens
+from vse.encoders.image import make_image_encoder
 from vse.encoders.text import make_text_encoder
 from vse.features.extractor import FeatureExtractor
 from vse.features.info import shape_of
@@ -30,11 +30,14 @@ _MOST_WORDS = 32_768  # of a batch, padding included; bounds the memory of `enco
 class VSE(nn.Module):
     """One space for images and sentences; both encoders give unit vectors, a score is their dot product."""
 
-    def __init__(self, config: VSEConfig, vocabulary: Vocabulary, feature_dim: int, feature_info: dict | None = None):
+    def __init__(self, config: VSEConfig, vocabulary: Tokens, feature_dim: int, feature_info: dict | None = None):
         super().__init__()
         self.config, self.vocabulary = config, vocabulary
         self.feature_dim, self.feature_info = feature_dim, feature_info or {}
-        self.image_encoder = ImageEncoder(config.image, feature_dim, config.embed_dim)
+        regions = shape_of(self.feature_info)[1]
+        if config.image.pooling == "qkv" and not regions:
+            raise InputError('image.pooling = "qkv": these features do not tell how many regions they have')
+        self.image_encoder = make_image_encoder(config.image, feature_dim, regions or 0, config.embed_dim)
         self.text_encoder = make_text_encoder(config.text, len(vocabulary), config.embed_dim)
         if config.init_range:
             for parameter in self.parameters():
@@ -51,7 +54,7 @@ class VSE(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.image_encoder.W_I.weight.device
+        return next(self.parameters()).device
 
     def set_word_vectors(self, vectors: dict[str, Float[np.ndarray, " w"]]) -> int:
         """The number of vocabulary words whose vectors were set to the given ones (section 3.1: word2vec).

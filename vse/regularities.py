@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
-from vse.data.vocabulary import SPECIALS, Vocabulary, tokenize
+from vse.data.vocabulary import Tokens, tokenize
 from vse.features.store import Features
 from vse.search.index import Index, combine
 from vse.search.queries import Hit, Model, SearchResult, photo_and_index
@@ -103,14 +103,13 @@ def embed_words(model: Model, words: Sequence[str]) -> Float[np.ndarray, "m d"]:
     return model.encode_texts(list(words))
 
 
-def check_known(vocabulary: Vocabulary, word: str) -> None:
+def check_known(vocabulary: Tokens, word: str) -> None:
     """Raises InputError for a text without a word, and for an unknown word with those that are spelled alike."""
     tokens = tokenize(word)
     if not tokens:
         raise InputError(f"{word!r}: no word in it; give one such as red")
     for token in tokens:
         if token not in vocabulary:
-            known = [known for known in vocabulary.tokens if known not in SPECIALS]
-            near = difflib.get_close_matches(token, known, n=3, cutoff=0.6)
+            near = difflib.get_close_matches(token, vocabulary.words, n=3, cutoff=0.6)
             way_out = f"near ones that it knows: {', '.join(near)}" if near else "use another word"
             raise InputError(f"{token!r}: the model does not know this word; {way_out}")

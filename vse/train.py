@@ -5,7 +5,8 @@ its last whole epoch to the weights that an uninterrupted run would have.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,11 +15,13 @@ from torch import nn
 from vse.batches import Batch, TextPairs, TrainingSet
 from vse.configs import TrainConfig
 from vse.data.datasets import Dataset
-from vse.data.vocabulary import Vocabulary
+from vse.data.tokens import make_tokens
 from vse.data.word_vectors import read_word_vectors
 from vse.distillation import Teacher, distillation
 from vse.evaluate import Row, evaluate
+from vse.features.info import shape_of
 from vse.features.store import Features
+from vse.gradient_cache import ChunkedLoss, SummedLoss
 from vse.losses import InfoNCELoss, RankingLoss, make_objective
 from vse.model import VSE
 from vse.runs import checkpoint, distributed
@@ -36,6 +39,7 @@ def train(
     *,
     seed: int = 0,
     word_vectors: Path | None = None,
+    merges: Path | None = None,
     extra_text: Dataset | None = None,
     teachers: Sequence[tuple[VSE, Features]] = (),
     resume: bool = False,
@@ -46,6 +50,7 @@ def train(
 
     `extra_text`: captions without photos; `config.extra_pairs` pairs of them a step pull the sentence encoder
     together by the same objective, and their words enter the vocabulary.
+    `merges`: OpenAI's file, instead of merges learned from the captions (`config.model.text.tokens = "bpe"`).
     `teachers`: trained models, each with its features, whose mean score is distilled (`config.loss.distill`).
     `resume` goes on where a killed run with the same settings stopped, also when nothing had been saved yet;
     `stop_after` ends the call after that many epochs in all, as a kill between two epochs would.
@@ -57,7 +62,8 @@ def train(
     settings = {
         "train": dataclasses.asdict(config), "seed": seed, "data": dataset.name,
         "data_fingerprint": dataset.fingerprint(), "word_vectors": word_vectors.name if word_vectors else None,
-        "word_vectors_file": _named(word_vectors) if word_vectors else None,
+        "word_vectors_file": _named(word_vectors, "word2vec or GloVe") if word_vectors else None,
+        "merges": _named(merges, "OpenAI's bpe_simple_vocab_16e6.txt.gz") if merges else None,
         "extra_text": extra_text.fingerprint() if extra_text else None,
         "teachers": [model.fingerprint for model, _ in teachers],
         "feature_identity": {
@@ -65,7 +71,9 @@ def train(
         },
     }  # fmt: skip
     with claimed(out, settings, config.precision, resume, place) as settings:
-        training = _Training(config, dataset, features, out, seed, word_vectors, extra_text, teachers, place, settings)
+        training = _Training(
+            config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, place, settings
+        )
         run = training.run
         run.fit(training.epoch, training.measure, training.save, len(training.data), stop_after)
         row = evaluate([checkpoint.load(out, str(place.device))], training.dev, [features])
@@ -76,13 +84,15 @@ def train(
 class _Training:
     """What is learned from and what learns: data, model, objective and running mean of one run."""
 
-    def __init__(self, config, dataset, features, out, seed, word_vectors, extra_text, teachers, place, settings):
+    def __init__(
+        self, config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, place, settings
+    ):
         self.config, self.features, self.out, self.seed = config, features, out, seed
         self.place, self.settings, self.precision = place, settings, settings["precision"]
         train_split, self.dev = dataset.split("train"), dataset.split("dev")
         torch.manual_seed(seed)
         text = train_split.captions + (extra_text.captions if extra_text else ())
-        vocabulary = Vocabulary.from_captions(text, config.min_count)
+        vocabulary = make_tokens(config, text, merges)
         self.pairs = TextPairs(extra_text, vocabulary, place.device) if extra_text and config.extra_pairs else None
         self.data = TrainingSet(train_split, features, vocabulary, place.device)
         self.teacher = Teacher(*zip(*teachers, strict=True), train_split, place.device) if teachers else None
@@ -91,7 +101,9 @@ class _Training:
         if not self.dev.captions:
             raise InputError(f"{dataset.name}: the dev split has no captions to choose the best epoch by; add some")
         features.take(self.dev.images)  # a missing row is said now, not after the first epoch
-        self.model = VSE(config.model, vocabulary, features.array.shape[3], features.info)
+        shape = list(features.array.shape[1:])
+        info = features.info if shape_of(features.info)[1] else features.info | {"shape": shape}  # made in Python
+        self.model = VSE(config.model, vocabulary, shape[2], info)
         if word_vectors:
             known = self.model.set_word_vectors(read_word_vectors(word_vectors, vocabulary.ids))
             say(_coverage(word_vectors, known, len(vocabulary)), place)
@@ -103,11 +115,9 @@ class _Training:
         parameters = {f"model.{n}": p for n, p in self.model.named_parameters() if p.requires_grad}
         parameters |= {f"objective.{n}": p for n, p in self.objective.named_parameters() if p.requires_grad}
         modules: dict[str, nn.Module] = {"model": self.model, "objective": self.objective}
-        self.output_model = (
-            self.model
-        )  # what is evaluated and saved: the running mean of the weights where there is one
+        self.output_model = self.model  # what is evaluated and saved: the running mean of the weights, if there is one
         if config.average:
-            self.output_model = VSE(config.model, vocabulary, self.model.feature_dim, features.info).to(place.device)
+            self.output_model = VSE(config.model, vocabulary, self.model.feature_dim, info).to(place.device)
             self.output_model.load_state_dict(self.model.state_dict())
             modules["mean"] = self.output_model
         self.run = Run(
@@ -136,11 +146,29 @@ class _Training:
             total += loss.detach()
         return total.item() / steps
 
-    def loss(self, objective: nn.Module, batch: Batch) -> torch.Tensor:
+    def loss(self, objective: nn.Module, batch: Batch) -> torch.Tensor | ChunkedLoss | SummedLoss:
         """The objective between two views: photo and caption, or two captions of one image where there is no photo."""
+        views = [(self.model.encode_image, (image,)) for image in batch.images]
+        views += [(self.model.encode_text, text) for text in batch.texts]
+        if not self.config.chunk_size:
+            return self.between(objective, batch, *(self.encode(*view) for view in views))
+        chunks = [
+            [partial(self.encode, encoder, parts) for parts in zip(*map(self.split, rows), strict=True)]
+            for encoder, rows in views
+        ]
+        return ChunkedLoss(chunks, partial(self.between, objective, batch))
+
+    def split(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The rows in chunks."""
+        return rows.split(self.config.chunk_size)
+
+    def encode(self, encoder: Callable[..., torch.Tensor], rows: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The unit vectors of rows of a view."""
         with autocast(self.precision, self.place.device):
-            views = [self.model.encode_image(image) for image in batch.images]
-            views += [self.model.encode_text(*text) for text in batch.texts]
+            return encoder(*rows)
+
+    def between(self, objective: nn.Module, batch: Batch, *views: torch.Tensor) -> torch.Tensor:
+        """The objective between the rows of all processes."""
         first, second = (distributed.gather_rows(view, len(batch.image_ids), self.place) for view in views)
         loss = objective(first, second, batch.same_image)
         if self.teacher and batch.images:
@@ -167,11 +195,11 @@ class _Training:
             torch._foreach_lerp_(list(self.output_model.parameters()), list(self.model.parameters()), weight)
 
 
-def _named(word_vectors: Path) -> str:
+def _named(file: Path, expected: str) -> str:
     """The file's name and the start of its SHA-256: another file of the same name is another setting."""
-    if not word_vectors.is_file():
-        raise InputError(f"{word_vectors}: no such word vector file; expected word2vec or GloVe")
-    return f"{word_vectors.name}, sha256 {sha256_of(word_vectors)[:16]}"
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; expected {expected}")
+    return f"{file.name}, sha256 {sha256_of(file)[:16]}"
 
 
 def _coverage(word_vectors: Path, matched: int, words: int) -> str:

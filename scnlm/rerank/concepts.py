@@ -13,7 +13,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from scnlm.configs import CONTENTS
-from vse.data.vocabulary import SPECIALS
 from vse.model import VSE
 from vse.search.points import Points, unit
 from vse.system.errors import InputError
@@ -63,8 +62,8 @@ class Concepts:
                 f"a bank of {bank.dim} dimensions, the encoder has {encoder.config.embed_dim}; "
                 "make the set again with `scnlm assemble`"
             )
-        words = encoder.vocabulary.tokens[len(SPECIALS) :]
-        self._nearest = {"sentences": bank.embeddings(), "words": encoder.encode_texts(words)}
+        words = encoder.encode_texts(encoder.vocabulary.words)
+        self._nearest = {"sentences": bank.embeddings(), "words": words}
 
     def contents(
         self, images: Float32[np.ndarray, "n d"], kinds: Sequence[str] = CONTENTS

@@ -275,7 +275,7 @@ def test_dropout_only_in_training():
 @pytest.mark.parametrize(
     "make_config",
     [
-        lambda: config_from_dict(TextConfig, {"encoder": "transformer"}, "text"),
+        lambda: config_from_dict(TextConfig, {"encoder": "transformers"}, "text"),
         lambda: config_from_dict(TextConfig, {"pooling": "first"}, "text"),
         lambda: TextConfig(dropout=1.0),
         lambda: TextConfig(word_dropout=-0.1),

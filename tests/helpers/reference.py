@@ -91,3 +91,73 @@ def t2i_rank(scores, owner, caption):
     """1 + number of wrong images scoring at least as high as the right one."""
     right = scores[owner[caption]][caption]
     return 1 + sum(1 for i in range(len(scores)) if i != owner[caption] and not scores[i][caption] < right)
+
+
+def layer_norm(x, gain, bias, eps=1e-5):
+    """Of one vector."""
+    mean = sum(x) / len(x)
+    variance = sum((v - mean) ** 2 for v in x) / len(x)
+    return np.array([(v - mean) / math.sqrt(variance + eps) for v in x]) * gain + bias
+
+
+def gelu(z, quick=False):
+    """z Phi(z), or z sigmoid(1.702 z)."""
+    if quick:
+        return np.array([v * sigmoid(1.702 * v) for v in z])
+    return np.array([0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in z])
+
+
+def attention(queries, keys, values, heads, visible):
+    """Multi-head attention of projected rows: row i mixes the values of visible(i), head by head."""
+    size = queries.shape[1] // heads
+    mixed = np.zeros((len(queries), values.shape[1]))
+    for i in range(len(queries)):
+        for head in range(heads):
+            part = slice(head * size, (head + 1) * size)
+            seen = list(visible(i))
+            logits = [float(queries[i, part] @ keys[j, part]) / math.sqrt(size) for j in seen]
+            weights = [math.exp(z - max(logits)) for z in logits]
+            mixed[i, part] = sum(w / sum(weights) * values[j, part] for w, j in zip(weights, seen, strict=True))
+    return mixed
+
+
+def transformer_block(h, W, heads, visible, quick=False, post_norm=False):
+    """One block on the states (T, w) of one sequence; `W` has the module's parameters by name."""
+
+    def attend(x):
+        qkv = np.array([W["attention.qkv.weight"] @ row + W["attention.qkv.bias"] for row in x])
+        mixed = attention(*np.split(qkv, 3, axis=1), heads, visible)
+        return np.array([W["attention.out.weight"] @ row + W["attention.out.bias"] for row in mixed])
+
+    def mlp(x):
+        inner = [gelu(W["inner.weight"] @ row + W["inner.bias"], quick) for row in x]
+        return np.array([W["outer.weight"] @ row + W["outer.bias"] for row in inner])
+
+    def norm(x, which):
+        return np.array([layer_norm(row, W[f"norm_{which}.weight"], W[f"norm_{which}.bias"]) for row in x])
+
+    if post_norm:
+        h = norm(h + attend(h), 1)
+        return norm(h + mlp(h), 2)
+    h = h + attend(norm(h, 1))
+    return h + mlp(norm(h, 2))
+
+
+def text_tower(tokens, W, layers, heads, quick=False):
+    """CLIP's text tower on the ids of one caption, [SOS] = 2 and [EOS] = 3 added: the unit vector."""
+    ids = [2, *tokens, 3]
+    h = np.array([W["words.vectors.weight"][i] @ W.get("project.weight", np.eye(len(W["positions"][0]))).T
+                  + W["positions"][t] for t, i in enumerate(ids)])  # fmt: skip
+    for layer in range(layers):
+        block = {name.removeprefix(f"blocks.{layer}."): value for name, value in W.items()}
+        h = transformer_block(h, block, heads, lambda i: range(i + 1), quick)
+    out = W["out.weight"] @ layer_norm(h[-1], W["norm.weight"], W["norm.bias"])
+    return out / np.linalg.norm(out)
+
+
+def attention_pool(regions, W, heads):
+    """CLIP's attention pooling of the regions (R, w) of one photo."""
+    u = np.array([sum(regions) / len(regions), *regions]) + W["positions"]
+    q, k, v = (np.array([W[f"{name}.weight"] @ row + W[f"{name}.bias"] for row in u]) for name in "qkv")
+    mixed = attention(q[:1], k, v, heads, lambda i: range(len(u)))
+    return W["out.weight"] @ mixed[0] + W["out.bias"]

@@ -132,7 +132,7 @@ def test_an_unknown_key(run, where):
         ({"embed_dim": 5.0}, r"embed_dim = 5\.0: expected a whole number"),
         ({"embed_dim": True}, "embed_dim = True: expected a whole number"),
         ({"embed_dim": 10**30}, "embed_dim = a number of 100 bits: expected a whole number"),
-        ({"text": {"encoder": "nn"}}, "text.encoder = 'nn': expected lstm, peephole, gru, conv or bow"),
+        ({"text": {"encoder": "nn"}}, "text.encoder = 'nn': expected lstm, peephole, gru, conv, bow or transformer"),
         ({"text": {"encoder": ["lstm"]}}, "text.encoder = .*: expected lstm"),
         ({"text": {"bidirectional": "no"}}, "text.bidirectional = 'no': expected true or false"),
         ({"text": {"bidirectional": 1}}, "text.bidirectional = 1: expected true or false"),

@@ -138,6 +138,22 @@ RESUMED = {
     "few": replace(PLAIN, loss=LossConfig(num_contrastive=2), warmup_steps=7),
     "hardest": replace(PLAIN, loss=LossConfig(name="hardest", warmup_epochs=2)),
     "infonce": replace(PLAIN, loss=LossConfig(name="infonce"), model=DROPOUT, average=0.9),
+    "transformer": replace(
+        PLAIN,
+        loss=LossConfig(name="infonce"),
+        optimizer="adamw",
+        weight_decay=0.2,
+        beta2=0.98,
+        model=VSEConfig(
+            embed_dim=8,
+            init_range=0.0,
+            image=ImageConfig(pooling="qkv", width=8, heads=2, dropout=0.1),
+            text=TextConfig(
+                encoder="transformer", tokens="bpe", merges=20, word_dim=8, hidden=8, layers=2, dropout=0.1
+            ),
+        ),
+    ),
+    "chunks": replace(PLAIN, loss=LossConfig(name="infonce"), model=DROPOUT, chunk_size=5),
     "extra-text": replace(PLAIN, loss=LossConfig(name="infonce"), extra_pairs=5),
 }
 

@@ -22,6 +22,7 @@ def train(
     recipe: Literal[*RECIPES] = "paper",
     seed: Seed = 0,
     word_vectors: Path | None = None,
+    merges: Path | None = None,
     extra_text: str | None = None,
     teachers: list[Path] = [],  # noqa: B006  tyro reads it, nothing changes it
     resume: bool = False,
@@ -34,6 +35,7 @@ def train(
         out: run folder, empty or new.
         recipe: named settings; every option below changes one of them.
         word_vectors: word2vec (.bin, .txt) or GloVe file that the word vectors start from.
+        merges: OpenAI's bpe_simple_vocab_16e6.txt.gz, for --model.text.tokens bpe; without it they are learned.
         extra_text: a data set whose captions alone are used (see --extra-pairs); photos of DATA's dev and test
             splits are left out of it by photo id.
         teachers: trained runs on the same features, whose mean score is distilled (see --loss.distill).
@@ -50,7 +52,7 @@ def train(
     dataset = without_skipped(read_dataset(data, images), opened)
     row = train(
         config, dataset, opened, out,
-        seed=seed, word_vectors=word_vectors, extra_text=read_extra_text(extra_text, dataset),
+        seed=seed, word_vectors=word_vectors, merges=merges, extra_text=read_extra_text(extra_text, dataset),
         teachers=[(load(run), opened) for run in teachers], resume=resume, device=device,
     )  # fmt: skip
     if is_first_process():

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from vse.system.errors import InputError
 from vse.system.terminal import is_storable
@@ -21,6 +22,7 @@ PAD_ID, UNK_ID, BOS_ID, EOS_ID = range(4)
 # Words with inner apostrophes or hyphens taken apart ("t-shirt" -> "t shirt"), the clitic kept as its own
 # token ("dog's" -> "dog 's"): the form of the Flickr8K files, so raw and pre-tokenised captions agree.
 _TOKEN = re.compile(r"'(?:s|re|ve|ll|d|m|t)\b|[^\W_]+")
+MERGES_HEADER = "#version: 0.2"  # first line of a file of merges (bpe.py), as OpenAI's begins
 MOST_WORDS = 100  # of a caption; one of 100,000 would pad all others to its length (the longest of Flickr30K has 78)
 
 
@@ -61,6 +63,27 @@ def _say(note: str, stream: object) -> None:
     print(note, file=stream)
 
 
+@runtime_checkable
+class Tokens(Protocol):
+    """What a sentence encoder reads: a two-way table of tokens and ids, the special ones first."""
+
+    tokens: tuple[str, ...]
+    ids: dict[str, int]
+
+    @property
+    def words(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, word: str) -> bool: ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def encode_all(self, texts: Iterable[str]) -> list[Sequence[int]]: ...
+
+    def save(self, path: Path) -> None: ...
+
+
 class Vocabulary:
     """A two-way table of tokens and ids; ids 0 to 3 are <pad>, <unk>, <s>, </s>."""
 
@@ -86,6 +109,11 @@ class Vocabulary:
 
     def __contains__(self, token: str) -> bool:
         return token in self.ids
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All tokens but the special ones."""
+        return self.tokens[len(SPECIALS) :]
 
     def encode(self, text: str) -> list[int]:
         """The ids of the words of `text`, <unk> for unknown ones; a text without a word becomes [<unk>]."""

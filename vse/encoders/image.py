@@ -1,4 +1,4 @@
-"""The image half of the space (section 2.2): `ImageEncoder`, W_I q scaled to unit norm.
+"""The image half of the space (section 2.2): `ImageEncoder`, W_I q scaled to unit norm; `AttentionPoolEncoder`.
 
 Features come from a frozen CNN elsewhere; nothing here reads a file.
 Shapes: b batch, r regions of a photo, f feature_dim, d embed_dim.
@@ -9,10 +9,34 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from vse.configs import ImageConfig
+from vse.encoders.transformer import AttentionPool
 from vse.system.errors import InputError
 
 Features = Float[Tensor, "b r f"]
 Unit = Float[Tensor, "b d"]
+
+
+class AttentionPoolEncoder(nn.Module):
+    """x = A(W q_1 .. W q_R) scaled to unit norm, A CLIP's attention pooling, over the regions of a frozen CNN.
+
+    W stands between because A's matrices at the width of the features themselves would be tens of millions of weights.
+    """
+
+    def __init__(self, config: ImageConfig, feature_dim: int, regions: int, embed_dim: int):
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        self.W_I = nn.Linear(feature_dim, config.width, bias=False)
+        self.pool = AttentionPool(config.width, config.heads, regions, embed_dim)
+
+    def start(self) -> None:
+        """CLIP's random start of the pooling, after the general initialisation."""
+        self.pool.start()
+
+    def forward(self, features: Features) -> Unit:
+        if features.shape[1] + 1 != len(self.pool.positions):
+            count = len(self.pool.positions) - 1
+            raise InputError(f"features of {features.shape[1]} regions: expected {count}, one for each position")
+        return normalize(self.pool(self.dropout(self.W_I(self.dropout(features)))).float(), dim=1)
 
 
 class ImageEncoder(nn.Module):
@@ -52,3 +76,10 @@ class ImageEncoder(nn.Module):
         if self.mlp is not None:
             x = x + self.mlp(q)
         return normalize(x.float(), dim=1)
+
+
+def make_image_encoder(config: ImageConfig, feature_dim: int, regions: int, embed_dim: int) -> nn.Module:
+    """The image encoder that `config` names."""
+    if config.pooling == "qkv":
+        return AttentionPoolEncoder(config, feature_dim, regions, embed_dim)
+    return ImageEncoder(config, feature_dim, embed_dim)

@@ -1,4 +1,5 @@
-"""The sentence half of the space (section 2.1): `RecurrentEncoder`, `ConvEncoder`, `BagOfWordsEncoder`.
+"""The sentence half of the space: `RecurrentEncoder` (section 2.1), `ConvEncoder`, `BagOfWordsEncoder`,
+`TransformerEncoder` (CLIP, Radford 2021).
 
 Everything here ends in unit vectors and reads padded token ids; nothing here reads a file.
 Shapes: b batch, t words, w word_dim, h hidden, d embed_dim.
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from vse.configs import TextConfig
-from vse.data.vocabulary import PAD_ID, UNK_ID
+from vse.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from vse.encoders.transformer import EPS, Block, causal_mask, default_heads
 
 Tokens = Int[Tensor, "b t"]
 Lengths = Int[Tensor, " b"]
@@ -31,7 +33,7 @@ class _Words(nn.Module):
     def forward(self, tokens: Tokens) -> Float[Tensor, "b t w"]:
         if self.training and self.word_dropout:
             lost = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
-            tokens = tokens.masked_fill(lost & (tokens != PAD_ID), UNK_ID)
+            tokens = tokens.masked_fill(lost & (tokens > EOS_ID), UNK_ID)  # the special ones stay
         return self.dropout(self.vectors(tokens))
 
 
@@ -189,6 +191,48 @@ def _gru(word_dim: int, hidden: int) -> nn.GRU:
     return nn.GRU(word_dim, hidden, batch_first=True)
 
 
+class TransformerEncoder(_PooledOverTime):
+    """CLIP's text tower: v = W_t LN(h_[EOS]) / |.|, h the last of the causal pre-norm blocks over [SOS] words [EOS].
+
+    Paper: 77 positions are computed. Here only those up to the longest caption: what comes after a position does not
+    reach it, so the numbers are the same. Longer captions keep their first words and the [EOS].
+    """
+
+    def __init__(self, config: TextConfig, vocabulary_size: int, embed_dim: int):
+        width = config.hidden
+        super().__init__(config, vocabulary_size, width, embed_dim)
+        self.project = nn.Identity() if config.word_dim == width else nn.Linear(config.word_dim, width, bias=False)
+        self.positions = nn.Parameter(torch.empty(config.positions, width))
+        heads = config.heads or default_heads(width)
+        self.blocks = nn.ModuleList(
+            Block(width, heads, config.activation, config.dropout) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(width, EPS)
+        self.out = nn.Linear(width, embed_dim, bias=False)
+
+    def start(self) -> None:
+        """CLIP's random start, after the general initialisation."""
+        nn.init.normal_(self.words.vectors.weight, std=0.02)
+        nn.init.normal_(self.positions, std=0.01)
+        nn.init.normal_(self.out.weight, std=self.out.in_features**-0.5)
+        if isinstance(self.project, nn.Linear):
+            nn.init.normal_(self.project.weight, std=self.project.in_features**-0.5)
+        for block in self.blocks:
+            block.start(len(self.blocks))
+
+    def _read(self, tokens: Tokens, lengths: Lengths) -> Float[Tensor, "b h"]:
+        words = min(tokens.shape[1], len(self.positions) - 2)
+        ends = lengths.clamp(max=words)[:, None] + 1
+        tokens = nn.functional.pad(tokens[:, :words], (1, 1), value=PAD_ID)
+        tokens[:, 0] = BOS_ID
+        tokens = tokens.scatter(1, ends, EOS_ID)
+        h = self.project(self.words(tokens)) + self.positions[: tokens.shape[1]]
+        mask = causal_mask(tokens.shape[1], tokens.device)
+        for block in self.blocks:
+            h = block(h, mask)
+        return self.norm(h.gather(1, ends[:, :, None].expand(-1, 1, h.shape[2])).squeeze(1))
+
+
 class BagOfWordsEncoder(nn.Module):
     """v = sum of word vectors, scaled to unit norm: the linear model of section 4 and the DeViSE-like row.
 
@@ -210,5 +254,6 @@ class BagOfWordsEncoder(nn.Module):
 
 def make_text_encoder(config: TextConfig, vocabulary_size: int, embed_dim: int) -> nn.Module:
     """The text encoder that `config` names."""
-    kind = {"bow": BagOfWordsEncoder, "conv": ConvEncoder}.get(config.encoder, RecurrentEncoder)
+    kinds = {"bow": BagOfWordsEncoder, "conv": ConvEncoder, "transformer": TransformerEncoder}
+    kind = kinds.get(config.encoder, RecurrentEncoder)
     return kind(config, vocabulary_size, embed_dim)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
-from vse.data.vocabulary import Vocabulary
+from vse.data.tokens import load_tokens
 from vse.features.info import check_info
 from vse.features.matrix import SideBySide
 from vse.model import VSE, VSEConfig
@@ -142,9 +142,9 @@ def load(run: str | Path, device: str = "cpu") -> VSE:
         raise InputError(f"{run / CONFIG}: feature_dim must be a number, feature_info an object; restore the file")
     check_info(config["feature_info"], f"{run / CONFIG}: feature_info")
     model_config = config_from_dict(VSEConfig, config["model"], f"{run / CONFIG}: model")
-    words = Vocabulary.load(run / WORDS)
+    tokens = load_tokens(run / WORDS)
     with outline():
-        model = VSE(model_config, words, config["feature_dim"], config["feature_info"])
+        model = VSE(model_config, tokens, config["feature_dim"], config["feature_info"])
     load_weights(run, model)
     model.fingerprint = manifest.check(run, PARTS)[WEIGHTS][:16]
     return model.to(device).eval()
@@ -178,7 +178,7 @@ _ALWAYS = ("train", "data_fingerprint")  # every training saves them: what lacks
 # What the settings are called where a user meets them; those of "train" are options of that name.
 _NAMES = {
     "train": "", "seed": "--seed", "data": "DATA", "data_fingerprint": "the captions or splits of DATA",
-    "word_vectors": "--word-vectors", "word_vectors_file": "--word-vectors",
+    "word_vectors": "--word-vectors", "word_vectors_file": "--word-vectors", "merges": "--merges",
     "extra_text": "--extra-text", "encoder": "--encoder", "teachers": "--teachers", "feature_identity": "--features",
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +36,13 @@ class Measured:
     figure: float
     dev: dict
     line: str
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """A tensor, or what carries its gradient back by itself."""
+
+    def backward(self) -> None: ...
 
 
 @contextlib.contextmanager
@@ -144,7 +152,7 @@ class Run:
         label = f"epoch {self.epoch + 1}/{self.config.epochs}"
         return iter(tqdm(batches, desc=label, total=steps, unit="step", leave=False, disable=hidden))
 
-    def step(self, loss: torch.Tensor, step: int, steps: int) -> None:
+    def step(self, loss: Loss, step: int, steps: int) -> None:
         """Moves the parameters down the gradient of `loss`, in step `step` of an epoch of `steps`."""
         self.optimizer.zero_grad()
         loss.backward()

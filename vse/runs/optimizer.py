@@ -13,11 +13,12 @@ def make_optimizer(config: OptimizerConfig, parameters: list[nn.Parameter]) -> t
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, config.learning_rate)
     if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, config.learning_rate)
+        return torch.optim.Adam(parameters, config.learning_rate, (0.9, config.beta2))
     matrices = [p for p in parameters if p.ndim > 1]
     others = [p for p in parameters if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], config.learning_rate)
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, config.learning_rate, (0.9, config.beta2))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: OptimizerConfig, step: int, steps: int) -> None:

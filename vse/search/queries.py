@@ -20,7 +20,7 @@ from jaxtyping import Float
 from vse.data.formats import read_captions
 from vse.data.photo_files import is_photo, walk_photos
 from vse.data.photos import BadPhoto, read_photo
-from vse.data.vocabulary import Vocabulary, tokenize
+from vse.data.vocabulary import Tokens, tokenize
 from vse.features.store import Features
 from vse.search.index import Index
 from vse.search.kept_index import Built, Correction, index_home, updated
@@ -33,7 +33,7 @@ class Model(Protocol):
     """What a search needs of a model: unit vectors of one space, and a name that changes with its weights."""
 
     fingerprint: str
-    vocabulary: Vocabulary
+    vocabulary: Tokens
 
     def encode_images(self, images: Sequence[Path] | np.ndarray) -> Float[np.ndarray, "n d"]: ...
 
