@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-without-bfloat16 lint tables clean
+.PHONY: install oracles demo test test-without-bfloat16 lint tables clean
 
 install: .venv/installed
 
@@ -12,6 +12,10 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
+
+# Other people's implementations, which some tests compare ours with; these tests skip without them.
+oracles: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-oracles.txt
 
 demo: install
 	$(BIN)/vse features scenes --out demo/features

@@ -33,6 +33,7 @@ VSE = {
     "model": "configs encoders features data system",
     "batches": "features data system",
     "regularities": "search features data system",
+    "zero_shot": "regularities model search data system",
     "distillation": "model batches features data system",
     "hubs": "model metrics search features data system",
     "evaluate": "hubs model metrics features data system",
@@ -41,8 +42,8 @@ VSE = {
     "gradient_cache": "",
     "train": "runs evaluate gradient_cache distillation batches losses model configs features data system",
     "__init__": "runs model",
-    "commands": "train pages runs evaluate hubs regularities model search features pca metrics recipes configs scenes"
-    " data system __init__",
+    "commands": "train pages runs evaluate hubs zero_shot regularities model search features pca metrics recipes"
+    " configs scenes data system __init__",
     "__main__": "commands configs recipes system __init__",
 }
 SCNLM = {

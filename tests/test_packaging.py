@@ -60,7 +60,8 @@ def names(requirements: list[str]) -> set[str]:
 
 DEPENDENCIES = names(PYPROJECT["project"]["dependencies"])
 EXTRAS = {extra: names(lines) for extra, lines in PYPROJECT["project"]["optional-dependencies"].items()}
-PINNED = names([line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")])
+LISTS = [(ROOT / name).read_text().splitlines() for name in ("requirements.txt", "requirements-oracles.txt")]
+PINNED = names([line for lines in LISTS for line in lines if not line.startswith("#")])
 BY_NAME = ("import_module", "importorskip", "find_spec")
 NOT_PINNED = {"umap": "umap-learn", "pillow_heif": "pillow-heif"}  # module -> distribution of what no test needs
 
@@ -94,7 +95,7 @@ def third_party(top: str) -> set[tuple[str, bool]]:
 
 @pytest.mark.parametrize("top", ["vse", "scnlm"])
 def test_what_the_packages_import_is_a_dependency_or_an_extra_they_do_without(top):
-    extras = set().union(*(EXTRAS[extra] for extra in ("timm", "tensorboard", "umap", "heif")))
+    extras = set().union(*(EXTRAS[extra] for extra in ("timm", "tensorboard", "umap", "heif", "open-clip")))
     for distribution, guarded in third_party(top):
         assert distribution in DEPENDENCIES or (guarded and distribution in extras), distribution
 

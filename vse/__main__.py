@@ -6,6 +6,7 @@ try:
     from collections.abc import Sequence
 
     from vse import __version__
+    from vse.commands.ask import classify
     from vse.commands.data import data, download, features, scenes
     from vse.commands.show import arithmetic, page, pca, search
     from vse.commands.space import evaluate, hubs, train
@@ -15,9 +16,8 @@ except KeyboardInterrupt:  # the program is only starting: nobody wants to see w
     print("vse: interrupted", file=sys.stderr)
     sys.exit(130)
 
-COMMANDS = {
-    f.__name__: f for f in (data, download, scenes, features, train, hubs, evaluate, search, arithmetic, pca, page)
-}
+_OF_DATA, _OF_A_SPACE = (data, download, scenes, features), (train, hubs, evaluate)
+COMMANDS = {f.__name__: f for f in (*_OF_DATA, *_OF_A_SPACE, search, classify, arithmetic, pca, page)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

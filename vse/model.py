@@ -24,6 +24,7 @@ from vse.features.named import permitted
 from vse.features.store import Features
 from vse.system.errors import InputError
 
+TEMPERATURE = 0.05  # in cosine, where an objective has none
 _MOST_WORDS = 32_768  # of a batch, padding included; bounds the memory of `encode_texts`
 
 
@@ -50,6 +51,7 @@ class VSE(nn.Module):
         self._extractor: FeatureExtractor | None = None
         self.photo_precision: str | None = None  # of the CNN on photo files; None: as the features of training
         self.cnns: Sequence[str | Path] = ()  # weights files and timm:MODELs that the user passes, see named_cnns
+        self.temperature = TEMPERATURE  # of probabilities; set by `load` where it was trained
         self.fingerprint = ""  # set by `load`; tells caches of embeddings which weights made them
 
     @property

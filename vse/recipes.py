@@ -33,4 +33,23 @@ def best() -> TrainConfig:
     )  # fmt: skip
 
 
-RECIPES: dict[str, Callable[[], TrainConfig]] = {"paper": paper, "linear": linear, "best": best}
+def clip() -> TrainConfig:
+    """CLIP (Radford 2021) on frozen CNNs: pieces of words from a random start, a causal transformer, its pooling.
+
+    Smaller than the source's and with dropout, which 30,000 captions need. `--model.text.tokens words` and
+    `--word-vectors` start it from word2vec.
+    """
+    text = TextConfig(
+        encoder="transformer", tokens="bpe", word_dim=300, hidden=256, layers=4, dropout=0.2, word_dropout=0.1,
+        length_groups=4,
+    )  # fmt: skip
+    image = ImageConfig(pooling="qkv", heads=8, width=512, dropout=0.2)
+    return TrainConfig(
+        model=VSEConfig(embed_dim=512, init_range=0.0, text=text, image=image),
+        loss=LossConfig(name="infonce", temperature=0.07),
+        epochs=15, batch_size=512, optimizer="adamw", learning_rate=5e-4, schedule="cosine", warmup_steps=200,
+        weight_decay=0.2, beta2=0.98, gradient_norm=2.0, average=0.995, min_count=2,
+    )  # fmt: skip
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {"paper": paper, "linear": linear, "best": best, "clip": clip}

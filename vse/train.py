@@ -5,6 +5,7 @@ its last whole epoch to the weights that an uninterrupted run would have.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -184,7 +185,10 @@ class _Training:
 
     def save(self) -> None:
         """Writes the run folder."""
-        checkpoint.save_run(self.out, self.output_model, self.settings)
+        learned = {}
+        if isinstance(self.objective, InfoNCELoss):
+            learned = {"temperature": math.exp(-self.objective.log_scale.item())}
+        checkpoint.save_run(self.out, self.output_model, self.settings | learned)
 
     def _average(self, step: int) -> None:
         if not self.config.average:

@@ -156,17 +156,8 @@ def test_an_error_of_the_system_says_what_to_do(capsys):
 
 COMMANDS = {
     "vse": (
-        "data",
-        "download",
-        "scenes",
-        "features",
-        "train",
-        "hubs",
-        "evaluate",
-        "search",
-        "arithmetic",
-        "pca",
-        "page",
+        *("data", "download", "scenes", "features", "train", "hubs", "evaluate", "search", "classify"),
+        *("arithmetic", "pca", "page"),
     ),
     "scnlm": ("train", "trigram", "score", "assemble", "caption"),
 }

@@ -287,6 +287,40 @@ def test_search_captions_with_a_photo(world, searcher, colour_cnn, tmp_path):
     assert call(*asked).out == said.out and {p.name for p in tmp_path.iterdir()} == {"mine.jpg", "captions.txt"}
 
 
+def test_classify_photos(world, searcher, colour_cnn, tmp_path):
+    photos = [world.photos / f"{colour}_square.png" for colour in ("blue", "red")]
+    said = works("classify", searcher, *photos, "--labels", "blue square,red square,green square")
+    assert [line.split()[-2] for line in said.splitlines() if line.startswith("  ")][::3] == ["blue", "red"]
+    file = tmp_path / "labels.txt"
+    file.write_text("red square\nblue square\n")
+    (tmp_path / "bad.jpg").write_bytes(b"no")
+    said = call(
+        "classify",
+        searcher,
+        photos[0],
+        tmp_path / "bad.jpg",
+        photos[1],
+        "--labels",
+        file,
+        "--json",
+        "--template",
+        "a {}",
+    )
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert said.status == 1 and said.err[0].startswith(f"skipped {tmp_path / 'bad.jpg'}")
+    assert [line["photo"] for line in lines] == [str(photo) for photo in photos]
+    assert [line["labels"][0]["label"] for line in lines] == ["blue square", "red square"]
+    for line in lines:
+        assert sum(label["probability"] for label in line["labels"]) == pytest.approx(1, abs=1e-5)
+    for labels, template, says in (
+        ("red", "a {}", "two or more"), ("red,red", "a {}", "twice"), ("red,blue", "", "expected one {}"),
+        ("red,azure", "a {}", "azure"), ("no.txt", "a {}", "no such file"),
+    ):  # fmt: skip
+        refused("classify", searcher, photos[0], "--labels", labels, "--template", template, says=(says,))
+    refused("classify", searcher, tmp_path / "bad.jpg", "--labels", "red,blue", says=("none of the 1 photos",))
+    refused("classify", searcher, "--labels", "red,blue", says=("no photos",))
+
+
 def test_page(world, run, tmp_path):
     out = tmp_path / "page.html"
     command = ("page", run, world.csv, "--features", world.matrix, "--out", out, "--queries", 3)

@@ -146,6 +146,11 @@ def load(run: str | Path, device: str = "cpu") -> VSE:
     with outline():
         model = VSE(model_config, tokens, config["feature_dim"], config["feature_info"])
     load_weights(run, model)
+    temperature = config.get("temperature")
+    if temperature is not None:
+        if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
+            raise InputError(f"{run / CONFIG}: temperature must be a number above 0; restore the file")
+        model.temperature = float(temperature)
     model.fingerprint = manifest.check(run, PARTS)[WEIGHTS][:16]
     return model.to(device).eval()
 
