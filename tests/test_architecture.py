@@ -27,23 +27,26 @@ VSE = {
     "metrics": "system",
     "losses": "configs system",
     "pca": "system",
-    "features": "data system",
+    "features": "configs data system",
     "encoders": "configs data system",
     "search": "features data system",
     "model": "configs encoders features data system",
     "batches": "features data system",
+    "pixel_batches": "batches configs features data system",
     "regularities": "search features data system",
     "zero_shot": "regularities model search data system",
     "distillation": "model batches features data system",
     "hubs": "model metrics search features data system",
     "evaluate": "hubs model metrics features data system",
+    "clip_checkpoint": "evaluate metrics features data system",
     "runs": "model configs features data system",
     "pages": "evaluate model metrics search features pca data system",
     "gradient_cache": "",
-    "train": "runs evaluate gradient_cache distillation batches losses model configs features data system",
+    "train": "runs evaluate pixel_batches gradient_cache distillation batches losses model configs features data"
+    " system",
     "__init__": "runs model",
-    "commands": "train pages runs evaluate hubs zero_shot regularities model search features pca metrics recipes"
-    " configs scenes data system __init__",
+    "commands": "clip_checkpoint train pages runs evaluate hubs zero_shot regularities model search features pca"
+    " metrics recipes configs scenes data system __init__",
     "__main__": "commands configs recipes system __init__",
 }
 SCNLM = {

@@ -1,14 +1,15 @@
 """Captions and features -> `Batch`: how training pairs meet (supplement: minibatches drawn anew every epoch).
 
-Knows nothing of folders or pixels. Shapes: b batch, r regions, f feature_dim, t words of the longest caption.
+Knows nothing of folders or pixels. Shapes: b batch, r regions, f feature_dim, s side in pixels, t words of the longest
+caption.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from vse.data.datasets import Dataset
@@ -22,10 +23,11 @@ from vse.system.errors import InputError
 class Batch:
     """Pairs in one or more views: row b of every view tells of the same image.
 
-    `images`: crops of the photo, (b, r, f) each; none in a batch of sentences alone. `texts`: what is said of it.
+    `images`: crops of the photo, features (b, r, f) or pixels (b, s, s, 3) each; none in a batch of sentences alone.
+    `texts`: what is said of it.
     """
 
-    images: tuple[Float[Tensor, "b r f"], ...]
+    images: tuple[Float[Tensor, "b r f"] | UInt8[Tensor, "b s s 3"], ...]
     texts: tuple[Sentences, ...]
     image_ids: Int[Tensor, " b_all"]  # of the batch of all ranks, as the next one
     captions: Int[Tensor, " b_all"]  # row numbers of the captions (of the first view) in the split
@@ -77,20 +79,19 @@ class TextPairs:
             yield Batch((), texts, *(torch.from_numpy(ids).to(self.tokens.device) for ids in (images, rows[0])))
 
 
-def _sentences(source: "TextPairs | TrainingSet", rows: Int[np.ndarray, " b"]) -> Sentences:
+def _sentences(source: "TextPairs | CaptionedSet", rows: Int[np.ndarray, " b"]) -> Sentences:
     """These captions of a source, cut to the longest of them."""
     index = torch.from_numpy(rows).to(source.tokens.device)
     return Sentences(source.tokens[index, : source._lengths[rows].max()], source.lengths[index])
 
 
-class TrainingSet:
-    """A split in memory, on the training device: features (float16, as stored), token ids, ownership."""
+class CaptionedSet:
+    """The captions of a split in memory, on the training device: token ids and whose they are."""
 
-    def __init__(self, dataset: Dataset, features: Features, vocabulary: Tokens, device: torch.device):
-        """`dataset` is one split. Raises InputError without captions, or when a photo has no row in `features`."""
+    def __init__(self, dataset: Dataset, vocabulary: Tokens, device: torch.device):
+        """`dataset` is one split. Raises InputError without captions."""
         if not dataset.captions:
             raise InputError(f"{dataset.name}: no training captions; a folder of photos alone cannot be learned from")
-        self.features = torch.from_numpy(features.take(dataset.images)).to(device)  # (N, V, R, F)
         self.image_of_caption = torch.from_numpy(dataset.image_of_caption).to(device)
         tokens, lengths = pad(vocabulary.encode_all(dataset.captions))
         self.tokens, self.lengths = tokens.to(device), lengths.to(device)
@@ -103,29 +104,52 @@ class TrainingSet:
         """Steps of an epoch: every caption once; a last batch of a single pair, which has no negative, is left out."""
         return (len(self) + batch_size - 2) // batch_size
 
+    def places(
+        self, batch_size: int, rank: int, ranks: int
+    ) -> Iterator[tuple[Int[np.ndarray, " b"], Int[np.ndarray, " share"]]]:
+        """For each step of an epoch the places in its order that the batch has, and the share of them of a rank.
+
+        With several ranks every rank draws the same batches and gets its share of each, rows rank::ranks.
+        """
+        for start in range(0, self.steps(batch_size) * batch_size, batch_size):
+            whole = np.arange(start, min(start + batch_size, len(self)))
+            yield whole, whole[_share(len(whole), rank, ranks)]
+
+    def batch_of(
+        self, images: tuple[Tensor, ...], whole: Int[np.ndarray, " b"], mine: Int[np.ndarray, " share"]
+    ) -> Batch:
+        """The batch of the captions `whole`, of which this rank has `mine`, and their photos."""
+        rows = torch.from_numpy(whole).to(self.tokens.device)
+        return Batch(images, (_sentences(self, mine),), self.image_of_caption[rows], rows)
+
+
+class TrainingSet(CaptionedSet):
+    """A split in memory, on the training device: features (float16, as stored), token ids, ownership."""
+
+    def __init__(self, dataset: Dataset, features: Features, vocabulary: Tokens, device: torch.device):
+        """`dataset` is one split. Raises InputError without captions, or when a photo has no row in `features`."""
+        super().__init__(dataset, vocabulary, device)
+        self.features = torch.from_numpy(features.take(dataset.images)).to(device)  # (N, V, R, F)
+
     def epoch(
         self, batch_size: int, seed: int, epoch: int, rank: int = 0, ranks: int = 1, crops: int = 1
     ) -> Iterator[Batch]:
-        """The batches of one epoch, a pure function of (seed, epoch).
+        """The batches of one epoch, a pure function of (seed, epoch); a rank has its share of each, see `places`.
 
-        `crops` views of each photo are drawn from the stored ones, different ones as long as there are. With several
-        ranks every rank draws the same batches and gets its share of each, rows rank::ranks; only `image_ids` and
-        `captions` are those of the whole batch.
+        `crops` views of each photo are drawn from the stored ones, different ones as long as there are.
         """
         draw = np.random.default_rng((seed, epoch))
         order, stored = draw.permutation(len(self)), self.features.shape[1]
         first = draw.integers(stored, size=len(self))
         views = (first[:, None] + np.arange(crops)) % stored
-        for start in range(0, self.steps(batch_size) * batch_size, batch_size):
-            captions, view = order[start : start + batch_size], views[start : start + batch_size]
-            mine = _share(len(captions), rank, ranks)
-            batch = self.batch(captions[mine], view[mine])
-            whole = torch.from_numpy(captions).to(self.tokens.device)
-            yield replace(batch, image_ids=self.image_of_caption[whole], captions=whole)
+        for whole, mine in self.places(batch_size, rank, ranks):
+            yield self.batch_of(self._photos(order[mine], views[mine]), order[whole], order[mine])
 
     def batch(self, captions: Int[np.ndarray, " b"], views: Int[np.ndarray, "b v"]) -> Batch:
         """The pairs of these captions, each photo in the given stored views."""
-        rows = torch.from_numpy(captions).to(self.tokens.device)
-        image_ids = self.image_of_caption[rows]
-        images = tuple(self.features[image_ids, torch.from_numpy(view).to(rows)].float() for view in views.T)
-        return Batch(images, (_sentences(self, captions),), image_ids, rows)
+        return self.batch_of(self._photos(captions, views), captions, captions)
+
+    def _photos(self, captions: Int[np.ndarray, " b"], views: Int[np.ndarray, "b v"]) -> tuple[Tensor, ...]:
+        """Each caption's photo, view by view."""
+        image_ids = self.image_of_caption[torch.from_numpy(captions).to(self.tokens.device)]
+        return tuple(self.features[image_ids, torch.from_numpy(view).to(image_ids)].float() for view in views.T)

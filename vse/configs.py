@@ -25,6 +25,27 @@ class ImageConfig:
 
 
 @dataclass(frozen=True)
+class PixelConfig:
+    """An image half that learns from pixels, in place of frozen features (CLIP, Radford 2021)."""
+
+    tower: Literal["none", "resnet", "vit"] = "none"  # "none": the features of a CNN
+    size: int = 64  # side of the square pictures, in pixels
+    width: int = 64  # channels of the ResNet's first stage; the ViT's width
+    stages: tuple[int, ...] = (1, 1, 1, 1)  # blocks of the ResNet's stages
+    layers: int = 4  # blocks of the ViT
+    patch: int = 8  # side of the ViT's patches, in pixels
+    crop: float = 0.4  # a training crop covers this share of the photo or more; 1 = no crops
+    flip: bool = True  # half of the training crops are mirrored
+    jitter: float = 0.0  # brightness, contrast and saturation change by up to this share
+
+    def __post_init__(self):
+        check_settings(
+            self, "pixels.", size="[8, 1024]", width=SIZE, layers="[1, 1000]", patch="[1, 1024]", crop="(0, 1]",
+            jitter="[0, 1]",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class TextConfig:
     """How a sentence becomes a point of the space; the defaults are the paper's LSTM."""
 
@@ -61,6 +82,7 @@ class VSEConfig:
     embed_dim: int = 300  # D (section 3.1)
     image: ImageConfig = field(default_factory=ImageConfig)
     text: TextConfig = field(default_factory=TextConfig)
+    pixels: PixelConfig = field(default_factory=PixelConfig)
     init_range: float = 0.08  # weights uniform in [-init_range, init_range] (supplement); 0 = PyTorch's own
 
     def __post_init__(self):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vse.data.datasets import Dataset
-from vse.features.store import Features
+from vse.features.pictures import Photos
 from vse.hubs import Hubs
 from vse.metrics import Cosines, Recall, Scorer, block_ranks, bootstrap_rsum, rsum
 from vse.model import VSE, side_by_side
@@ -59,13 +59,13 @@ def row_of(scorer: Scorer, dataset: Dataset, bootstrap: int = 1000) -> Row:
 
 
 def evaluate(
-    models: Sequence[VSE], split: Dataset, features: Sequence[Features], bootstrap: int = 1000, hubs: Hubs | None = None
+    models: Sequence[VSE], split: Dataset, features: Sequence[Photos], bootstrap: int = 1000, hubs: Hubs | None = None
 ) -> Row:
     """The row of one model, or of the ensemble of several: the mean of their scores; see `scorer_of`."""
     return row_of(scorer_of(models, split, features, hubs), split, bootstrap)
 
 
-def scorer_of(models: Sequence[VSE], split: Dataset, features: Sequence[Features], hubs: Hubs | None = None) -> Scorer:
+def scorer_of(models: Sequence[VSE], split: Dataset, features: Sequence[Photos], hubs: Hubs | None = None) -> Scorer:
     """The mean score of models, corrected where `hubs` are given; `features[i]` are those of `models[i]`."""
     points = side_by_side(models, split, features)
     scorer = Cosines(*points)

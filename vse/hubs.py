@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from vse.data.datasets import Dataset
-from vse.features.store import Features
+from vse.features.pictures import Photos
 from vse.metrics import Cosines, Recall, Scorer, Scores, i2t_ranks, t2i_ranks
 from vse.model import VSE, side_by_side
 from vse.search.points import Points
@@ -118,7 +118,7 @@ def hubness(
     return means
 
 
-def make_banks(model: VSE, train: Dataset, features: Features, progress: bool = False) -> tuple[Points, Points]:
+def make_banks(model: VSE, train: Dataset, features: Photos, progress: bool = False) -> tuple[Points, Points]:
     """(captions, photos) of the training split as a run keeps them, MOST_QUERIES of each at most, drawn evenly.
 
     Raises InputError for a split without captions.
@@ -141,7 +141,7 @@ def _spread(count: int) -> np.ndarray:
 
 
 def choose(
-    captions: Bank, photos: Bank, models: Sequence[VSE], dev: Dataset, features: Sequence[Features],
+    captions: Bank, photos: Bank, models: Sequence[VSE], dev: Dataset, features: Sequence[Photos],
     progress: bool = False,
 ) -> Hubs:  # fmt: skip
     """Hubs of these banks of training queries, with the k and weight that rank best on dev (the sum of R@K).

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -17,14 +17,16 @@ from vse.data.datasets import Dataset
 from vse.data.sentences import pad
 from vse.data.vocabulary import PAD_ID, UNK_ID, Tokens
 from vse.encoders.image import make_image_encoder
+from vse.encoders.pixels import PixelEncoder
 from vse.encoders.text import make_text_encoder
 from vse.features.extractor import FeatureExtractor
 from vse.features.info import shape_of
 from vse.features.named import permitted
-from vse.features.store import Features
+from vse.features.pictures import Photos, read_pictures
 from vse.system.errors import InputError
 
 TEMPERATURE = 0.05  # in cosine, where an objective has none
+_PHOTOS = 64  # decoded at once
 _MOST_WORDS = 32_768  # of a batch, padding included; bounds the memory of `encode_texts`
 
 
@@ -36,9 +38,12 @@ class VSE(nn.Module):
         self.config, self.vocabulary = config, vocabulary
         self.feature_dim, self.feature_info = feature_dim, feature_info or {}
         regions = shape_of(self.feature_info)[1]
-        if config.image.pooling == "qkv" and not regions:
+        if config.image.pooling == "qkv" and config.pixels.tower == "none" and not regions:
             raise InputError('image.pooling = "qkv": these features do not tell how many regions they have')
-        self.image_encoder = make_image_encoder(config.image, feature_dim, regions or 0, config.embed_dim)
+        if config.pixels.tower == "none":
+            self.image_encoder = make_image_encoder(config.image, feature_dim, regions or 0, config.embed_dim)
+        else:
+            self.image_encoder = PixelEncoder(config.pixels, config.embed_dim)
         self.text_encoder = make_text_encoder(config.text, len(vocabulary), config.embed_dim)
         if config.init_range:
             for parameter in self.parameters():
@@ -86,9 +91,14 @@ class VSE(nn.Module):
         with torch.no_grad():
             weight[UNK_ID] = weight[UNK_ID + 1 :].mean(0)
 
-    def encode_image(self, features: Float[Tensor, "b r f"]) -> Float[Tensor, "b d"]:
-        """Unit vectors of a batch of CNN features, differentiable."""
-        return self.image_encoder(features)
+    @property
+    def from_pixels(self) -> bool:
+        """True for a model that sees photos, not features of a CNN."""
+        return isinstance(self.image_encoder, PixelEncoder)
+
+    def encode_image(self, images: Float[Tensor, "b r f"] | UInt8[Tensor, "b s s 3"]) -> Float[Tensor, "b d"]:
+        """Unit vectors of a batch of CNN features or of pixels, differentiable."""
+        return self.image_encoder(images)
 
     def encode_text(self, tokens: Tensor, lengths: Tensor) -> Float[Tensor, "b d"]:
         """Unit vectors of a batch of padded sentences, differentiable."""
@@ -106,6 +116,8 @@ class VSE(nn.Module):
         """
         if isinstance(images, (str, Path)):
             raise InputError(f"encode_images({str(images)!r}): expected a list of photos; put it in one")
+        if self.from_pixels:
+            return self._encode_pixels(images, progress)
         if not isinstance(images, np.ndarray):
             images = self._extract([Path(path) for path in images])
         array = _as_views(images)
@@ -128,6 +140,21 @@ class VSE(nn.Module):
             block = block.float().to(self.device)
             embedded = self.encode_image(block.flatten(0, 1)).view(len(block), -1, self.config.embed_dim)
             out[start : start + batch_size] = nn.functional.normalize(embedded.mean(1), dim=1).cpu().numpy()
+        return out
+
+    def _encode_pixels(self, images: Sequence[str | Path] | np.ndarray, progress: bool) -> Float[np.ndarray, "n d"]:
+        """Of photo files, or of pictures (N, S, S, 3) of bytes."""
+        size = self.config.pixels.size
+        if isinstance(images, np.ndarray) and (images.shape[1:] != (size, size, 3) or images.dtype != np.uint8):
+            held = f"{images.dtype} of shape {images.shape}"
+            raise InputError(f"{held}: the model sees pixels; give photo files or (N, {size}, {size}, 3) bytes")
+        self.eval()
+        out = np.empty((len(images), self.config.embed_dim), np.float32)
+        for start in _bar(range(0, len(images), _PHOTOS), "embed images", progress):
+            block = images[start : start + _PHOTOS]
+            pictures = block if isinstance(block, np.ndarray) else read_pictures(block, size)
+            vectors = self.encode_image(torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device))
+            out[start : start + _PHOTOS] = vectors.cpu().numpy()
         return out
 
     @torch.inference_mode()
@@ -160,7 +187,7 @@ def _bar(batches: Sequence, label: str, progress: bool) -> Iterable:
 
 
 def side_by_side(
-    models: Sequence[VSE], split: Dataset, features: Sequence[Features]
+    models: Sequence[VSE], split: Dataset, features: Sequence[Photos]
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "m d"]]:
     """Vectors of a split's images and captions whose dot product is the mean score of models.
 

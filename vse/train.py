@@ -16,15 +16,18 @@ from torch import nn
 from vse.batches import Batch, TextPairs, TrainingSet
 from vse.configs import TrainConfig
 from vse.data.datasets import Dataset
+from vse.data.photos import check_photos
 from vse.data.tokens import make_tokens
 from vse.data.word_vectors import read_word_vectors
 from vse.distillation import Teacher, distillation
 from vse.evaluate import Row, evaluate
 from vse.features.info import shape_of
+from vse.features.pictures import PhotoFiles, Photos
 from vse.features.store import Features
 from vse.gradient_cache import ChunkedLoss, SummedLoss
 from vse.losses import InfoNCELoss, RankingLoss, make_objective
 from vse.model import VSE
+from vse.pixel_batches import PixelSet
 from vse.runs import checkpoint, distributed
 from vse.runs.loop import Measured, Run, claimed, say, seed_of
 from vse.system.errors import InputError
@@ -35,7 +38,7 @@ from vse.system.precision import autocast
 def train(
     config: TrainConfig,
     dataset: Dataset,
-    features: Features,
+    features: Photos,
     out: Path,
     *,
     seed: int = 0,
@@ -45,6 +48,7 @@ def train(
     teachers: Sequence[tuple[VSE, Features]] = (),
     resume: bool = False,
     device: str = "auto",
+    workers: int = 0,
     stop_after: int | None = None,
 ) -> Row:
     """The dev row of the best epoch's model, which `vse.load(out)` then gives.
@@ -53,6 +57,8 @@ def train(
     together by the same objective, and their words enter the vocabulary.
     `merges`: OpenAI's file, instead of merges learned from the captions (`config.model.text.tokens = "bpe"`).
     `teachers`: trained models, each with its features, whose mean score is distilled (`config.loss.distill`).
+    `features`: of the photos, or their files where the model learns from pixels (`config.model.pixels`), which
+    `workers` processes decode.
     `resume` goes on where a killed run with the same settings stopped, also when nothing had been saved yet;
     `stop_after` ends the call after that many epochs in all, as a kill between two epochs would.
     Raises InputError for a run folder that is in use or was made with other settings or data.
@@ -67,13 +73,11 @@ def train(
         "merges": _named(merges, "OpenAI's bpe_simple_vocab_16e6.txt.gz") if merges else None,
         "extra_text": extra_text.fingerprint() if extra_text else None,
         "teachers": [model.fingerprint for model, _ in teachers],
-        "feature_identity": {
-            "shape": list(features.array.shape[1:]), **checkpoint.feature_identity(features.info, features.array)
-        },
+        "feature_identity": _identity(features),
     }  # fmt: skip
     with claimed(out, settings, config.precision, resume, place) as settings:
         training = _Training(
-            config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, place, settings
+            config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, place, settings, workers
         )
         run = training.run
         run.fit(training.epoch, training.measure, training.save, len(training.data), stop_after)
@@ -86,7 +90,7 @@ class _Training:
     """What is learned from and what learns: data, model, objective and running mean of one run."""
 
     def __init__(
-        self, config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, place, settings
+        self, config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, place, settings, workers
     ):
         self.config, self.features, self.out, self.seed = config, features, out, seed
         self.place, self.settings, self.precision = place, settings, settings["precision"]
@@ -95,16 +99,22 @@ class _Training:
         text = train_split.captions + (extra_text.captions if extra_text else ())
         vocabulary = make_tokens(config, text, merges)
         self.pairs = TextPairs(extra_text, vocabulary, place.device) if extra_text and config.extra_pairs else None
-        self.data = TrainingSet(train_split, features, vocabulary, place.device)
+        pixels = config.model.pixels
+        if (pixels.tower == "none") == isinstance(features, PhotoFiles):
+            expected = "the files of photos" if pixels.tower != "none" else "features of a CNN"
+            raise InputError(f"pixels.tower = {pixels.tower!r}: expected {expected}, given the other")
+        if isinstance(features, PhotoFiles):
+            check_photos([dataset.path(i) for i in range(len(dataset.images))], dataset.images)
+            self.data = PixelSet(train_split, pixels, vocabulary, place.device, workers)
+        else:
+            self.data = TrainingSet(train_split, features, vocabulary, place.device)
         self.teacher = Teacher(*zip(*teachers, strict=True), train_split, place.device) if teachers else None
         if not self.data.steps(config.batch_size):
             raise InputError(f"{dataset.name}: {len(self.data)} training captions are too few to contrast")
         if not self.dev.captions:
             raise InputError(f"{dataset.name}: the dev split has no captions to choose the best epoch by; add some")
         features.take(self.dev.images)  # a missing row is said now, not after the first epoch
-        shape = list(features.array.shape[1:])
-        info = features.info if shape_of(features.info)[1] else features.info | {"shape": shape}  # made in Python
-        self.model = VSE(config.model, vocabulary, shape[2], info)
+        self.model = VSE(config.model, vocabulary, *_shape(features))
         if word_vectors:
             known = self.model.set_word_vectors(read_word_vectors(word_vectors, vocabulary.ids))
             say(_coverage(word_vectors, known, len(vocabulary)), place)
@@ -118,7 +128,7 @@ class _Training:
         modules: dict[str, nn.Module] = {"model": self.model, "objective": self.objective}
         self.output_model = self.model  # what is evaluated and saved: the running mean of the weights, if there is one
         if config.average:
-            self.output_model = VSE(config.model, vocabulary, self.model.feature_dim, info).to(place.device)
+            self.output_model = VSE(config.model, vocabulary, *_shape(features)).to(place.device)
             self.output_model.load_state_dict(self.model.state_dict())
             modules["mean"] = self.output_model
         self.run = Run(
@@ -197,6 +207,21 @@ class _Training:
         weight = 1 - min(self.config.average, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.output_model.parameters()), list(self.model.parameters()), weight)
+
+
+def _identity(features: Photos) -> dict:
+    """What makes features other ones; photo files are those of DATA."""
+    if isinstance(features, PhotoFiles):
+        return {"pixels": True}
+    return {"shape": list(features.array.shape[1:]), **checkpoint.feature_identity(features.info, features.array)}
+
+
+def _shape(features: Photos) -> tuple[int, dict]:
+    """The feature dimension and what the features tell of themselves; of pixels their three colours."""
+    if isinstance(features, PhotoFiles):
+        return 3, {}
+    shape = list(features.array.shape[1:])
+    return shape[2], features.info if shape_of(features.info)[1] else features.info | {"shape": shape}
 
 
 def _named(file: Path, expected: str) -> str:

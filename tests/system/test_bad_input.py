@@ -386,7 +386,9 @@ def test_options_that_do_not_fit(train, tmp_path, options, says):
 def test_commands_that_do_not_fit(world, run, colour_run, tmp_path):
     refused("trian", world.csv, says=("trian", "train", "vse --help"))
     refused(says=("data", "train", "vse --help"))
-    refused("train", world.csv, says=("missing: ", "--features", "--out", "vse train --help"))
+    refused("train", world.csv, says=("missing: ", "--out", "vse train --help"))
+    refused("train", world.csv, "--out", tmp_path / "run", says=("missing: --features", "--model.pixels.tower"))
+    refused("evaluate", run, world.csv, says=("missing: --features",))
     refused("evaluate", run, "--features", world.matrix, says=(run, "RUN [RUN ...] DATA"))
     refused("search", run, "red", says=("--images DIR", "--captions FILE"))
     for device in ("gpu", "meta", "cuda:99"):

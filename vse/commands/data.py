@@ -59,7 +59,8 @@ def features(
 
     Args:
         out: folder for features.npy, names.txt and features.json.
-        encoder: efficientnet-lite0, -lite1, -lite2, vgg19, alexnet, resnet152 or timm:MODEL.
+        encoder: efficientnet-lite0, -lite1, -lite2, vgg19, alexnet, resnet152, timm:MODEL, or open_clip:MODEL with
+            --weights.
         views: crops to store: full, full-flip, centre, ten (their mean), tl tr bl br c and their -flip.
         grid: 1 for the mean of the feature map, N for N x N regions, map for all of it.
         precision: auto takes bfloat16 where the machine has units for it (twice as fast, cosine 0.994 to float32).

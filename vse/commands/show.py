@@ -156,8 +156,8 @@ def page(
     run: Run,
     data: Data,
     /,
-    features: FeatureFolders,
     out: Path,
+    features: FeatureFolders = [],  # noqa: B006
     split: str = "test",
     queries: Count = 12,
     seed: Seed = 0,
@@ -170,16 +170,14 @@ def page(
         out: the .html file.
         queries: how many of each kind, drawn with --seed.
     """
+    from vse.commands.space import photos_of
     from vse.data.datasets import read_dataset
-    from vse.features.side_by_side import open_combined
-    from vse.features.store import without_skipped
     from vse.pages.retrieval import write_page
     from vse.runs.checkpoint import load
     from vse.system.device import find_device
 
     model = load(run, str(find_device(device)))
-    opened = open_combined(features, model.feature_info)
-    dataset = without_skipped(read_dataset(data, images), opened)
+    dataset, (opened,) = photos_of([model], read_dataset(data, images), features)
     print(write_page(model, dataset.split(split), opened, out, queries=queries, seed=seed))
 
 
@@ -191,4 +189,6 @@ def _load_searcher(run: Path, features: list[Path], device: str, cnns: list[str]
 
     model = load(run, str(find_device(device)))
     model.cnns = cnns
+    if features and model.from_pixels:
+        raise InputError(f"--features {features[0]}: a run that learned from pixels has none; leave them out")
     return model, open_combined(features, model.feature_info) if features else None

@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from vse.configs import TrainConfig
 from vse.recipes import RECIPES
+from vse.system.arguments import Between
 from vse.system.command_line import Data, Device, FeatureFolders, Images, Run, Seed, table
 from vse.system.errors import InputError
 from vse.system.terminal import is_first_process
@@ -16,8 +17,8 @@ from vse.system.terminal import is_first_process
 def train(
     data: Data,
     /,
-    features: FeatureFolders,
     out: Path,
+    features: FeatureFolders = [],  # noqa: B006  tyro reads it, nothing changes it
     config: Annotated[TrainConfig, arg(name="")] = TrainConfig(),  # noqa: B008  frozen; see --recipe
     recipe: Literal[*RECIPES] = "paper",
     seed: Seed = 0,
@@ -27,6 +28,7 @@ def train(
     teachers: list[Path] = [],  # noqa: B006  tyro reads it, nothing changes it
     resume: bool = False,
     device: Device = "auto",
+    workers: Annotated[int, Between(0, 256)] = 2,
     images: Images = None,
 ) -> None:
     """Trains an embedding; the best epoch on dev is kept.
@@ -39,33 +41,45 @@ def train(
         extra_text: a data set whose captions alone are used (see --extra-pairs); photos of DATA's dev and test
             splits are left out of it by photo id.
         teachers: trained runs on the same features, whose mean score is distilled (see --loss.distill).
+        workers: processes that decode photos, for a model that learns from pixels (see --model.pixels.tower).
         resume: go on with the same command after a kill. Several processes: start it through torchrun.
     """
     from vse.data.datasets import read_dataset, read_extra_text
     from vse.evaluate import HEADER
+    from vse.features.pictures import PhotoFiles
     from vse.features.side_by_side import open_combined
     from vse.features.store import without_skipped
     from vse.runs.checkpoint import load
     from vse.train import train
 
-    opened = open_combined(features)
-    dataset = without_skipped(read_dataset(data, images), opened)
+    dataset = read_dataset(data, images)
+    if config.model.pixels.tower != "none":
+        if features:
+            raise InputError(f"--features {features[0]}: a model that learns from pixels has none; leave them out")
+        opened = PhotoFiles.of(dataset)
+    else:
+        if not features:
+            raise InputError("missing: --features of a CNN (vse features DATA), or a --model.pixels.tower")
+        opened = open_combined(features)
+        dataset = without_skipped(dataset, opened)
     row = train(
         config, dataset, opened, out,
         seed=seed, word_vectors=word_vectors, merges=merges, extra_text=read_extra_text(extra_text, dataset),
-        teachers=[(load(run), opened) for run in teachers], resume=resume, device=device,
+        teachers=[(load(run), opened) for run in teachers], resume=resume, device=device, workers=workers,
     )  # fmt: skip
     if is_first_process():
         print(table([list(HEADER), ["dev, best epoch", *row.cells()]]))
-        print(f"{out}: done; next: vse evaluate {out} {data} --features {' '.join(map(str, features))}")
+        print(f"{out}: done; next: vse evaluate {out} {data}{_options(features)}")
 
 
 def evaluate(
     run: Annotated[Positional[list[Path]], arg(metavar="RUN... DATA")],
     /,
-    features: FeatureFolders,
+    features: FeatureFolders = [],  # noqa: B006
     split: str = "test",
     hubs: bool = False,
+    checkpoint: Path | None = None,
+    architecture: str | None = None,
     json: Path | None = None,
     device: Device = "auto",
     images: Images = None,
@@ -74,36 +88,61 @@ def evaluate(
 
     Args:
         split: train, dev or test.
+        checkpoint: instead of a RUN: a state dict of a CLIP model, of open_clip or OpenAI.
+        architecture: of the checkpoint, as open_clip calls it, such as ViT-B-32 (OpenAI's: ViT-B-32-quickgelu).
         hubs: correct the scores by what `vse hubs` wrote into RUN; of several, k and weight are chosen on DATA's dev.
         json: also write the row there.
     """
     from vse.data.datasets import read_dataset
-    from vse.evaluate import HEADER, evaluate
-    from vse.features.side_by_side import open_combined
-    from vse.features.store import without_skipped
-    from vse.runs.checkpoint import load, read_config, write_json
+    from vse.evaluate import evaluate
+    from vse.runs.checkpoint import load, read_config
     from vse.system.device import find_device
 
+    if checkpoint or architecture:
+        _evaluate_checkpoint(run, checkpoint, architecture, split, json, device, images, features or hubs)
+        return
     if len(run) < 2:
         raise InputError(f"{run[0] if run else 'nothing'}: expected RUN [RUN ...] DATA")
     *runs, data = run
     dataset = read_dataset(str(data), images)
     models = [load(r, str(find_device(device))) for r in runs]
-    opened = [open_combined(features, model.feature_info) for model in models]
-    dataset = without_skipped(dataset, opened[0])  # all are of the same folders
+    dataset, opened = photos_of(models, dataset, features)
     correction = _hubs_of(runs, models, dataset, opened) if hubs else None
     row = evaluate(models, dataset.split(split), opened, hubs=correction)
     for r in runs:
         trained_on, now = (read_config(r).get(key) for key in ("data_fingerprint", "data"))
         if now == dataset.name and trained_on != dataset.fingerprint():
             print(f"note: {r} was trained on another version of {now} than {data}", file=sys.stderr)
-    print(table([list(HEADER), [f"{dataset.name} {split}", *row.cells()]]))
+    _show(row, {"runs": [r.name for r in runs], "data": dataset.name, "split": split, "hubs": hubs}, json)
+
+
+def _show(row, about: dict, json: Path | None) -> None:
+    """Prints a row, and writes it."""
+    from vse.evaluate import HEADER
+    from vse.system.files import write_json
+
+    print(table([list(HEADER), [f"{about['data']} {about['split']}", *row.cells()]]))
     low, high = row.interval
     print(f"rsum 95 % interval {low:.1f} to {high:.1f}; {row.images} images, {row.captions} captions")
     if json:
         json.parent.mkdir(parents=True, exist_ok=True)
-        about = {"runs": [r.name for r in runs], "data": dataset.name, "split": split, "hubs": hubs}
         write_json(json, about | row.as_dict())
+
+
+def _evaluate_checkpoint(data, checkpoint, architecture, split, json, device, images, others) -> None:
+    from vse.clip_checkpoint import ClipCheckpoint, evaluate_checkpoint
+    from vse.data.datasets import read_dataset
+
+    if not checkpoint or not architecture:
+        raise InputError("--checkpoint FILE and --architecture NAME go together; give both, or a RUN")
+    if len(data) != 1:
+        raise InputError(f"{data[0] if data else 'nothing'}: expected DATA alone with --checkpoint, no RUN")
+    if others:
+        raise InputError("--features and --hubs are those of a RUN; leave them out with --checkpoint")
+    dataset = read_dataset(str(data[0]), images)
+    row = evaluate_checkpoint(ClipCheckpoint(checkpoint, architecture, device), dataset.split(split), progress=True)
+    about = {"checkpoint": checkpoint.name, "architecture": architecture, "data": dataset.name, "split": split}
+    _show(row, about, json)
 
 
 def _hubs_of(runs, models, dataset, features):
@@ -121,7 +160,7 @@ def hubs(
     run: Run,
     data: Data,
     /,
-    features: FeatureFolders,
+    features: FeatureFolders = [],  # noqa: B006
     device: Device = "auto",
     images: Images = None,
 ) -> None:
@@ -132,16 +171,13 @@ def hubs(
     """
     from vse.data.datasets import read_dataset
     from vse.evaluate import HEADER, evaluate
-    from vse.features.side_by_side import open_combined
-    from vse.features.store import without_skipped
     from vse.hubs import FILE, choose, make_banks, save_hubs
     from vse.runs.checkpoint import load
     from vse.system.device import find_device
     from vse.system.files import locked
 
     model = load(run, str(find_device(device)))
-    opened = open_combined(features, model.feature_info)
-    dataset = without_skipped(read_dataset(data, images), opened)
+    dataset, (opened,) = photos_of([model], read_dataset(data, images), features)
     dev = dataset.split("dev")
     captions, photos = make_banks(model, dataset.split("train"), opened, progress=True)
     chosen = choose(captions, photos, [model], dev, [opened], progress=True)
@@ -154,4 +190,28 @@ def hubs(
     print(table([list(HEADER), *rows]))
     for name, way in (("photos", chosen.photos), ("captions", chosen.captions)):
         print(f"{name}: k = {way.k}, weight = {way.weight}")
-    print(f"{run / FILE}: done; next: vse evaluate {run} {data} --features {' '.join(map(str, features))} --hubs")
+    print(f"{run / FILE}: done; next: vse evaluate {run} {data}{_options(features)} --hubs")
+
+
+def photos_of(models, dataset, features):
+    """(data set, for each model what it sees of photos): features, or the files where it learned from pixels."""
+    from vse.features.pictures import PhotoFiles
+    from vse.features.side_by_side import open_combined
+    from vse.features.store import without_skipped
+
+    opened = []
+    for model in models:
+        if model.from_pixels:
+            opened.append(PhotoFiles.of(dataset))
+        elif not features:
+            raise InputError("missing: --features, those that the run was trained on")
+        else:
+            opened.append(open_combined(features, model.feature_info))
+            dataset = without_skipped(dataset, opened[-1])
+    if features and all(model.from_pixels for model in models):
+        raise InputError(f"--features {features[0]}: a run that learned from pixels has none; leave them out")
+    return dataset, opened
+
+
+def _options(features: list[Path]) -> str:
+    return f" --features {' '.join(map(str, features))}" if features else ""

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vse.features._torchvision import import_torchvision
-from vse.features.weights import fetch, load_weights, require_host
+from vse.features.clip_models import last_map, load_clip
+from vse.features.weights import fetch, file_digest, load_weights, require_host
 from vse.system.errors import InputError
 from vse.system.files import user_cache
 
@@ -26,7 +27,7 @@ ENCODERS = (
     "vgg19",
     "alexnet",
     "resnet152",
-)  # and timm:<model>
+)  # and timm:<model>, open_clip:<model>
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,16 @@ class _Timm(_Trunk):
         return self.trunk(x)
 
 
+class _OpenCLIP(_Trunk):
+    """The image tower of a model of open_clip: its point of the joint space for the vector, not scaled to unit norm."""
+
+    def map(self, x: Tensor) -> Tensor:
+        return last_map(self.trunk, x)
+
+    def vector(self, x: Tensor) -> Tensor:
+        return self.trunk(x)
+
+
 class FrozenCNN(nn.Module):
     """Pixels in, features out: normalises, runs the network and pools its map to grid x grid regions."""
 
@@ -132,20 +143,24 @@ class CNN:
 
 
 def load_cnn(name: str, weights: str | Path | None = None, seed: int = 0) -> CNN:
-    """The CNN called `name`: one of ENCODERS or "timm:<model>".
+    """The CNN called `name`: one of ENCODERS, "timm:<model>", or "open_clip:<model>" with a file of weights.
 
     `weights`: None = the published ImageNet weights; "random" = a network of random weights drawn from `seed`
     (a baseline that has seen nothing); else a .safetensors or torch file. Raises InputError in one line for
     an unknown name, a file that does not fit, and weights that cannot be fetched.
     """
-    if not (name in ENCODERS or name.startswith("timm:")):
+    if not (name in ENCODERS or name.startswith(("timm:", "open_clip:"))):
         near = difflib.get_close_matches(name, ENCODERS, 1, 0.5)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise InputError(f"encoder {name!r}{hint}: expected one of {', '.join(ENCODERS)} or timm:<model>")
+        raise InputError(
+            f"encoder {name!r}{hint}: expected one of {', '.join(ENCODERS)}, timm:<model> or open_clip:<model>"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name.startswith("timm:"):
             cnn = _timm(name, weights)
+        elif name.startswith("open_clip:"):
+            cnn = _open_clip(name, weights)
         elif name.startswith("efficientnet"):
             cnn = _lite(name, weights)
         else:
@@ -235,9 +250,24 @@ def _timm(name: str, weights: str | Path | None) -> CNN:
         raise InputError(f"{name} takes {height} x {width} pixels, only square inputs can be used here")
     scaled = {key: tuple(255.0 * v for v in config[key]) for key in ("mean", "std")}
     preprocessing = Preprocessing(height, **scaled, resample=config["interpolation"], fraction=config["crop_pct"])
-    adapter = _Timm(net)
+    return _measured(name, _Timm(net), preprocessing, source)
+
+
+def _open_clip(name: str, weights: str | Path | None) -> CNN:
+    if weights is None:
+        raise InputError(f"{name}: which weights? pass a checkpoint of that model with --weights FILE")
+    visual = load_clip(name.removeprefix("open_clip:"), weights).visual
+    size = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
+    scaled = {key: tuple(255.0 * v for v in getattr(visual, f"image_{key}")) for key in ("mean", "std")}
+    preprocessing = Preprocessing(size, **scaled, fraction=1.0)
+    source = "random" if str(weights) == "random" else f"{Path(weights).name}, sha256 {file_digest(weights)}"
+    return _measured(name, _OpenCLIP(visual), preprocessing, source)
+
+
+def _measured(name: str, adapter: _Trunk, preprocessing: Preprocessing, source: str) -> CNN:
+    """The CNN, its sizes found by a run on zeros."""
     with torch.no_grad():
-        noise = torch.zeros(1, 3, height, width)
+        noise = torch.zeros(1, 3, preprocessing.size, preprocessing.size)
         shape = adapter.map(noise).shape
         dim = adapter.vector(noise).shape[1]
     return CNN(name, adapter, preprocessing, dim, shape[2] if shape[2] == shape[3] else 0, shape[1], source)

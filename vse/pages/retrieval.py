@@ -10,7 +10,7 @@ import numpy as np
 
 from vse.data.datasets import Dataset
 from vse.evaluate import HEADER, row_of
-from vse.features.store import Features
+from vse.features.pictures import Photos
 from vse.metrics import Cosines
 from vse.model import VSE
 from vse.pages.layout import CaptionHits, PhotoHits, write_html
@@ -41,7 +41,7 @@ def retrieval_page(
     )  # fmt: skip
 
 
-def write_page(model: VSE, split: Dataset, features: Features, out: Path, *, queries: int = 12, seed: int = 0) -> Path:
+def write_page(model: VSE, split: Dataset, features: Photos, out: Path, *, queries: int = 12, seed: int = 0) -> Path:
     """The path of the HTML page written to `out`: `queries` sentences and as many photos, drawn with `seed`."""
     images = model.encode_images(features.take(split.images))
     captions = model.encode_texts(split.captions)
