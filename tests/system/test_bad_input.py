@@ -324,7 +324,7 @@ def edit_config(run, change):
 def test_a_future_version_and_unknown_keys(world, run, train, tmp_path):
     changes = {
         ("version 2", "reads up to 1", "upgrade"): lambda c: c.update(version=2),
-        ("model.text", "unknown key 'layers'", "word_dim"): lambda c: c["model"]["text"].update(layers=2),
+        ("model.text", "unknown key 'depth'", "word_dim"): lambda c: c["model"]["text"].update(depth=2),
         ("feature_dim", "a number"): lambda c: c.update(feature_dim="12"),
         ("feature_info", "an object"): lambda c: c.update(feature_info=7),
         ("'feature_dim' is missing", "train again"): lambda c: c.pop("feature_dim"),
@@ -486,7 +486,7 @@ def test_a_disk_that_fills_up_while_syncing(world, run, train, tmp_path, monkeyp
 def test_ctrl_c_in_the_loop(world, run, train, tmp_path, monkeypatch, step):
     from vse.batches import TrainingSet
 
-    real, left = TrainingSet.batch, [step]
+    real, left = TrainingSet.batch_of, [step]
 
     def batch(self, *arguments):
         left[0] -= 1
@@ -495,7 +495,7 @@ def test_ctrl_c_in_the_loop(world, run, train, tmp_path, monkeypatch, step):
         return real(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingSet, "batch", batch)
+        patch.setattr(TrainingSet, "batch_of", batch)
         interrupted(*train())
     works(*train(), "--resume")
     same_run(tmp_path / "run", run)
