@@ -14,7 +14,7 @@ from jaxtyping import Int
 from vse.data.datasets import Dataset
 from vse.data.vocabulary import tokenize
 
-LEAST, MOST = 7, 60
+LEAST, MOST = 8, 60
 # By training frequency; the first word is the label.
 NOUNS = tuple(line.split() for line in """
 dog dogs puppy puppies
