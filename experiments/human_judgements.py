@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from experiments import find_data, results
+from experiments import RUNS, find_data, results
 from experiments.caption_metrics import per_image_captions
 from experiments.judgements import Judged
 from experiments.perplexity import estimated
@@ -22,6 +22,7 @@ from scnlm.rerank.score import Weights, repeats, weighted
 from scnlm.rerank.trigram import Trigram
 from vse.data.datasets import Dataset, read_dataset
 from vse.data.vocabulary import tokenize
+from vse.hubs import load_hubs
 from vse.system.errors import InputError
 
 METRICS = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor": "METEOR", "cider": "CIDEr"}
@@ -37,7 +38,8 @@ SCORES = {
 }
 # The harmonic mean of the cosines to the photo and to the nearest reference, as RefCLIPScore.
 REFERENCED = {"ensemble-references": "cosine of the ensemble, with references"}
-NAMES = (*COSINES, *REFERENCED, "scores", "metrics")
+HUBS = {"best-hubs": "cosine less hubs: one model, three CNNs"}  # what `experiments.hubs` has put into the runs
+NAMES = (*COSINES, *HUBS, *REFERENCED, "scores", "metrics")
 Scores = dict[str, np.ndarray]  # of each pair of both lists
 
 
@@ -45,6 +47,15 @@ def cosines(judged: Judged, scorer: Scorer) -> Scores:
     """Photo and caption."""
     cosines = scorer.images(judged.photos) @ scorer.texts(judged.texts).T
     return {name: cosines[judged.pairs(name)] for name in judged.lists}
+
+
+def less_hubs(judged: Judged, scorer: Scorer) -> Scores:
+    """Photo and caption, less what hub correction takes from both."""
+    (model,) = scorer.models
+    hubs = load_hubs(RUNS / f"best-{scorer.seed}", model)
+    images, texts = scorer.images(judged.photos), scorer.texts(judged.texts)
+    corrected = images @ texts.T - hubs.photos(images)[:, None] - hubs.captions(texts)[None]
+    return {name: corrected[judged.pairs(name)] for name in judged.lists}
 
 
 def referenced(judged: Judged, scorer: Scorer) -> Scores:
@@ -110,10 +121,10 @@ def run(row_name: str, dataset: Dataset, judged: Judged) -> None:
     elif row_name == "scores":
         _score_rows(dataset, judged)
     else:
-        scored = referenced if row_name in REFERENCED else cosines
-        models = scorers(row_name.removesuffix("-references"))
+        scored = referenced if row_name in REFERENCED else less_hubs if row_name in HUBS else cosines
+        models = scorers(row_name.removesuffix("-references").removesuffix("-hubs"))
         rows = [{"seed": model.seed} | judged.agreement(scored(judged, model)) for model in models]
-        _write(judged, row_name, row_name, REFERENCED.get(row_name) or COSINES[row_name], rows)
+        _write(judged, row_name, row_name, (REFERENCED | HUBS | COSINES)[row_name], rows)
 
 
 def _score_rows(dataset: Dataset, judged: Judged) -> None:

@@ -3,7 +3,6 @@
 A table, or a figure in a sentence, stands between `<!-- table NAME -->` and `<!-- end -->`; nothing else is touched.
 """
 
-import json
 import math
 import re
 import sys
@@ -11,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments import RESULTS, paper
+from experiments.bench_tables import hubs, transductive, zero_shot
+from experiments.markdown import COLUMNS, has, markdown, number, recalls_of, result, results
 from experiments.regularities.tables import explained, flickr_rows, lead, scene_rows
 from experiments.results import main as run
 from experiments.speed_tables import shares, speed
@@ -18,28 +19,6 @@ from experiments.speed_tables import shares, speed
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 _SLOT = re.compile(r"(<!-- table ([\w-]+) -->\n?).*?(<!-- end -->)", re.DOTALL)
-_COLUMNS = ("r1", "r5", "r10", "med_r")
-
-
-def result(name: str) -> dict:
-    """The committed result NAME."""
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def results(prefix: str = "") -> list[dict]:
-    """All committed results whose names start with `prefix`, by name."""
-    return [json.loads(p.read_text(encoding="utf-8")) for p in sorted(RESULTS.glob(f"{prefix}*.json"))]
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; the first column is left-aligned, the others right."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "".join("| " + " | ".join(row) + " |\n" for row in (header, rule, *rows))
-
-
-def _number(value: dict) -> str:
-    """mean ± sd, one decimal."""
-    return f"{value['mean']:.1f}" + (f" ± {value['sd']:.1f}" if value["sd"] is not None else "")
 
 
 def _printed(row: paper.Printed, way: str) -> str:
@@ -52,16 +31,11 @@ def _rsum(row: paper.Printed) -> str:
     return f"{sum(row.i2t[:3]) + sum(row.t2i[:3]):.1f}"
 
 
-def _ours(result: dict, way: str) -> str:
-    values = [result[f"test_{way}_{key}"]["mean"] for key in _COLUMNS]
-    return " / ".join(f"{value:.1f}" for value in values)
-
-
 def _table1(split: str, rows: tuple[paper.Printed, ...], ours: list[str]) -> str:
     header = [split, "image annotation (i2t)", "image search (t2i)", "rsum"]
     lines = [[row.method, _printed(row, "i2t"), _printed(row, "t2i"), _rsum(row)] for row in rows]
     for r in (result(name) for name in ours if (RESULTS / f"{name}.json").exists()):
-        lines.append([f"**ours: {r['about']}**", _ours(r, "i2t"), _ours(r, "t2i"), _number(r["test_rsum"])])
+        lines.append([f"**ours: {r['about']}**", recalls_of(r, "i2t"), recalls_of(r, "t2i"), number(r["test_rsum"])])
     return markdown(header, lines)
 
 
@@ -71,7 +45,7 @@ def _glance() -> str:
 
     def rsum(about: str, name: str, method: str) -> list[str]:
         page = "[ranking](docs/results/ranking.md)"
-        return [about, _number(result(name)["test_rsum"]), f"{_rsum(printed[method])}, {method}", page]
+        return [about, number(result(name)["test_rsum"]), f"{_rsum(printed[method])}, {method}", page]
 
     captions, best = result("captions-test-pipeline")["metrics"], max(paper.CAPTIONS, key=lambda r: r.figures[3] or 0)
     nats = {name: result(f"perplexity-{name}")["test"] for name in ("scnlm-k2", "multiplicative", "trigram")}
@@ -82,12 +56,12 @@ def _glance() -> str:
         rsum("Ranking, rsum: the paper's recipe", "paper", "Kiros et al., OxfordNet"),
         rsum("Ranking, rsum: one model (`best`)", "best", "NAA, ResNet"),
         rsum("Ranking, rsum: ensemble of three", "ensemble", "SCAN (region detector, ensemble)"),
-        ["Captions, BLEU-4", _number(captions["bleu4"]), f"{best.figures[3]:g}, {best.method}", pages["captions"]],
-        ["Captions, CIDEr", _number(captions["cider"]), "", pages["captions"]],
+        ["Captions, BLEU-4", number(captions["bleu4"]), f"{best.figures[3]:g}, {best.method}", pages["captions"]],
+        ["Captions, CIDEr", number(captions["cider"]), "", pages["captions"]],
         ["Perplexity per word: SC-NLM, structure included",
          f"{scnlm} (multiplicative LM {multiplicative}, trigram {trigram})", "", pages["perplexity"]],
         ["Agreement with experts / crowd, tau x 100, no references",
-         f"{_number(people['expert'])} / {_number(people['crowd'])}",
+         f"{number(people['expert'])} / {number(people['crowd'])}",
          f"{clip.expert} / {clip.crowd}, CLIPScore (ViT-B/32)", pages["judgements"]],
     ]  # fmt: skip
     return markdown(["Flickr8K test", "this project", "published", "details"], lines)
@@ -101,7 +75,7 @@ def _seed(result: dict, seed: int) -> str:
 
 def _cells(row: dict) -> list[str]:
     """Both directions and the rsum of one seed's row."""
-    ways = [" / ".join(f"{row[way][key]:.1f}" for key in _COLUMNS) for way in ("i2t", "t2i")]
+    ways = [" / ".join(f"{row[way][key]:.1f}" for key in COLUMNS) for way in ("i2t", "t2i")]
     return [*ways, f"{row['rsum']:.1f}"]
 
 
@@ -156,7 +130,7 @@ def _captions(head: str, printed: tuple[paper.PrintedCaptions, ...], rows: list[
 
 
 def _metric(value: dict | None) -> str:
-    return "" if value is None else _number(value)
+    return "" if value is None else number(value)
 
 
 def _machines(compared: dict) -> str:
@@ -179,9 +153,10 @@ def _human(rows: dict[str, dict]) -> str:
         if name not in metrics:
             expert, crowd = _printed_taus(name)
             lines.append([printed.method, "", expert, "", crowd, ""])
-    for name in ("paper", "linear", "best", "ensemble", "trigram", "score", "concepts", "concepts-ensemble",
-                 "ensemble-references"):  # fmt: skip
-        lines.append([f"**ours: {rows[name]['about']}**", *_taus(rows[name])])
+    for name in ("paper", "linear", "best", "best-hubs", "ensemble", "trigram", "score", "concepts",
+                 "concepts-ensemble", "ensemble-references"):  # fmt: skip
+        if name in rows:
+            lines.append([f"**ours: {rows[name]['about']}**", *_taus(rows[name])])
     return markdown(["", "experts, tau-c", "printed", "crowd, tau-b", "printed", "crowd, others' captions"], lines)
 
 
@@ -196,7 +171,7 @@ def _printed_taus(name: str) -> tuple[str, str]:
 
 def _taus(row: dict, expert: str = "", crowd: str = "") -> list[str]:
     tau = row["tau"]
-    return [_number(tau["expert"]), expert, _number(tau["crowd"]), crowd, _number(tau["crowd_others"])]
+    return [number(tau["expert"]), expert, number(tau["crowd"]), crowd, number(tau["crowd_others"])]
 
 
 def _compared(rows: list[dict]) -> str:
@@ -217,6 +192,9 @@ def _compared(rows: list[dict]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "hubs": lambda: hubs([result(f"hubs-{n}") for n in ("paper", "linear", "best", "ensemble") if has(f"hubs-{n}")]),
+    "inverted-softmax": lambda: transductive(result("hubs-best")),
+    "zero-shot": lambda: zero_shot(results("zero-shot-")),
     "glance": _glance,
     "flickr8k": lambda: _table1("Flickr8K test", paper.FLICKR8K, ["paper", "linear", "best", "ensemble"]),
     "shipped": lambda: _seed(result("best"), 0),
