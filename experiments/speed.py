@@ -51,7 +51,7 @@ def stepper(
     """One training step of the same objective and optimizer, whatever the encoders are."""
     objective = make_objective(config.loss)
     parameters = [*model.parameters(), *objective.parameters()]
-    optimizer = make_optimizer(config, [p for p in parameters if p.requires_grad])
+    optimizer = make_optimizer(config, {str(i): p for i, p in enumerate(parameters) if p.requires_grad})
 
     def step(batch: Batch) -> None:
         with autocast(precision, "cpu"):
@@ -217,7 +217,7 @@ def language_model_training(captions: tuple[str, ...], batches: int = STEPS) -> 
     u = np.random.default_rng(0).standard_normal((len(sentences), 896)).astype(np.float16)
     text = TaggedText(sentences, tags, u, vocabulary, tag_vocabulary, torch.device("cpu"))
     model = make_model(config.lm, len(vocabulary), 896, len(tag_vocabulary))
-    optimizer = make_optimizer(config, list(model.parameters()))
+    optimizer = make_optimizer(config, dict(model.named_parameters()))
     ready = list(text.epoch(config.batch_size, 0, 0))
 
     def epoch() -> None:

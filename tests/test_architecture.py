@@ -28,7 +28,7 @@ VSE = {
     "losses": "configs system",
     "pca": "system",
     "features": "configs data system",
-    "encoders": "configs data system",
+    "encoders": "features configs data system",
     "search": "features data system",
     "model": "configs encoders features data system",
     "batches": "features data system",

@@ -95,7 +95,8 @@ class CaptionedSet:
         self.image_of_caption = torch.from_numpy(dataset.image_of_caption).to(device)
         tokens, lengths = pad(vocabulary.encode_all(dataset.captions))
         self.tokens, self.lengths = tokens.to(device), lengths.to(device)
-        self._lengths = lengths.numpy()  # a copy on the host: asking the device would wait for it
+        self._lengths = lengths.numpy()  # copies on the host: asking the device would wait for it
+        self._owner = dataset.image_of_caption
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -132,15 +133,21 @@ class TrainingSet(CaptionedSet):
         self.features = torch.from_numpy(features.take(dataset.images)).to(device)  # (N, V, R, F)
 
     def epoch(
-        self, batch_size: int, seed: int, epoch: int, rank: int = 0, ranks: int = 1, crops: int = 1
-    ) -> Iterator[Batch]:
+        self, batch_size: int, seed: int, epoch: int, rank: int = 0, ranks: int = 1, crops: int = 1,
+        by_photo: bool = False,
+    ) -> Iterator[Batch]:  # fmt: skip
         """The batches of one epoch, a pure function of (seed, epoch); a rank has its share of each, see `places`.
 
-        `crops` views of each photo are drawn from the stored ones, different ones as long as there are.
+        `crops` views of each photo are drawn from the stored ones, different ones as long as there are. `by_photo`:
+        a photo's captions come together, with the same views.
         """
         draw = np.random.default_rng((seed, epoch))
         order, stored = draw.permutation(len(self)), self.features.shape[1]
         first = draw.integers(stored, size=len(self))
+        if by_photo:
+            owner = self._owner[order]
+            places = np.argsort(draw.permutation(len(self.features))[owner], kind="stable")
+            order, first = order[places], first[owner[places]]
         views = (first[:, None] + np.arange(crops)) % stored
         for whole, mine in self.places(batch_size, rank, ranks):
             yield self.batch_of(self._photos(order[mine], views[mine]), order[whole], order[mine])

@@ -19,9 +19,11 @@ class ImageConfig:
     width: int = 512  # of "qkv": what the features are projected to first
     hidden: int = 0  # units of an MLP added to W_I q; 0 = none
     dropout: float = 0.0  # on the features
+    tune: bool = False  # train the CNNs on from where they were cut (features of CNN@BLOCK)
+    grid: int = 3  # of "tune": the CNNs' last maps are pooled to so many regions a side
 
     def __post_init__(self):
-        check_settings(self, "image.", heads=SIZE, width=SIZE, hidden="[0, 65536]", dropout="[0, 1)")
+        check_settings(self, "image.", grid="[1, 64]", heads=SIZE, width=SIZE, hidden="[0, 65536]", dropout="[0, 1)")
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,12 @@ class TrainConfig(OptimizerConfig):
     loss: LossConfig = field(default_factory=LossConfig)
     extra_pairs: int = 0  # pairs of captions of one image per step, from the extra text; 0 = none
     average: float = 0.0  # decay per step of the running mean of the weights that is evaluated and kept; 0 = none
+    cnn_rate: float = 0.05  # factor on the learning rate of CNNs that are tuned
+    by_photo: bool = False  # batches of photos with all their captions, each photo encoded once
     chunk_size: int = 0  # pairs encoded at once, for batches larger than memory (GradCache, Gao 2021); 0 = the batch
 
     def __post_init__(self):
         super().__post_init__()
-        check_settings(self, batch_size=">= 2", extra_pairs=">= 0", average="[0, 1)", chunk_size=">= 0")
+        check_settings(
+            self, batch_size=">= 2", extra_pairs=">= 0", average="[0, 1)", chunk_size=">= 0", cnn_rate=">= 0"
+        )

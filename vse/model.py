@@ -16,9 +16,10 @@ from vse.configs import VSEConfig
 from vse.data.datasets import Dataset
 from vse.data.sentences import pad
 from vse.data.vocabulary import PAD_ID, UNK_ID, Tokens
-from vse.encoders.image import make_image_encoder
+from vse.encoders.image import AttentionPoolEncoder, ImageEncoder
 from vse.encoders.pixels import PixelEncoder
 from vse.encoders.text import make_text_encoder
+from vse.encoders.tuned import TunedEncoder
 from vse.features.extractor import FeatureExtractor
 from vse.features.info import shape_of
 from vse.features.named import permitted
@@ -37,13 +38,7 @@ class VSE(nn.Module):
         super().__init__()
         self.config, self.vocabulary = config, vocabulary
         self.feature_dim, self.feature_info = feature_dim, feature_info or {}
-        regions = shape_of(self.feature_info)[1]
-        if config.image.pooling == "qkv" and config.pixels.tower == "none" and not regions:
-            raise InputError('image.pooling = "qkv": these features do not tell how many regions they have')
-        if config.pixels.tower == "none":
-            self.image_encoder = make_image_encoder(config.image, feature_dim, regions or 0, config.embed_dim)
-        else:
-            self.image_encoder = PixelEncoder(config.pixels, config.embed_dim)
+        self.image_encoder = _image_encoder(config, feature_dim, self.feature_info)
         self.text_encoder = make_text_encoder(config.text, len(vocabulary), config.embed_dim)
         if config.init_range:
             for parameter in self.parameters():
@@ -179,6 +174,20 @@ class VSE(nn.Module):
             info = permitted(self.feature_info, self.cnns)
             self._extractor = FeatureExtractor.from_info(info, device=str(self.device), **changes)
         return self._extractor.extract_files(paths)
+
+
+def _image_encoder(config: VSEConfig, feature_dim: int, info: dict) -> nn.Module:
+    """The image encoder that `config` names. Raises InputError where the features are not what it needs."""
+    if config.pixels.tower != "none":
+        return PixelEncoder(config.pixels, config.embed_dim)
+    if config.image.tune:
+        return TunedEncoder(config.image, info, config.embed_dim)
+    if config.image.pooling != "qkv":
+        return ImageEncoder(config.image, feature_dim, config.embed_dim)
+    regions = shape_of(info)[1]
+    if not regions:
+        raise InputError('image.pooling = "qkv": these features do not tell how many regions they have')
+    return AttentionPoolEncoder(config.image, feature_dim, regions, config.embed_dim)
 
 
 def _bar(batches: Sequence, label: str, progress: bool) -> Iterable:

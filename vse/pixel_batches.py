@@ -44,7 +44,7 @@ class PixelSet(CaptionedSet):
         """
         super().__init__(dataset, vocabulary, device)
         self._crops = _Crops([str(dataset.path(i)) for i in range(len(dataset.images))], config)
-        self._workers, self._owner = workers, dataset.image_of_caption
+        self._workers = workers
 
     def epoch(
         self, batch_size: int, seed: int, epoch: int, rank: int = 0, ranks: int = 1, crops: int = 1

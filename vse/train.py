@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,6 +21,7 @@ from vse.data.photos import check_photos
 from vse.data.tokens import make_tokens
 from vse.data.word_vectors import read_word_vectors
 from vse.distillation import Teacher, distillation
+from vse.encoders.tuned import TunedEncoder
 from vse.evaluate import Row, evaluate
 from vse.features.info import shape_of
 from vse.features.pictures import PhotoFiles, Photos
@@ -33,6 +35,8 @@ from vse.runs.loop import Measured, Run, claimed, say, seed_of
 from vse.system.errors import InputError
 from vse.system.files import sha256_of
 from vse.system.precision import autocast
+
+_CALIBRATED = 256  # photos that the scales of tuned CNNs are measured on
 
 
 def train(
@@ -103,6 +107,8 @@ class _Training:
         if (pixels.tower == "none") == isinstance(features, PhotoFiles):
             expected = "the files of photos" if pixels.tower != "none" else "features of a CNN"
             raise InputError(f"pixels.tower = {pixels.tower!r}: expected {expected}, given the other")
+        if config.by_photo and pixels.tower != "none":
+            raise InputError("by_photo: photos are cropped anew for each caption; it is of features, leave it out")
         if isinstance(features, PhotoFiles):
             check_photos([dataset.path(i) for i in range(len(dataset.images))], dataset.images)
             self.data = PixelSet(train_split, pixels, vocabulary, place.device, workers)
@@ -118,6 +124,11 @@ class _Training:
         if word_vectors:
             known = self.model.set_word_vectors(read_word_vectors(word_vectors, vocabulary.ids))
             say(_coverage(word_vectors, known, len(vocabulary)), place)
+        if isinstance(self.model.image_encoder, TunedEncoder):
+            self.model.image_encoder.load_published()
+            sample = np.unique(np.linspace(0, len(train_split.images) - 1, _CALIBRATED).astype(int))
+            photos = features.take([train_split.images[i] for i in sample])[:, 0]
+            self.model.image_encoder.eval().calibrate(torch.from_numpy(np.array(photos)).float())
         self.model.to(place.device)
         self.draws = torch.Generator()  # contrastive items: the same on every rank
         self.objective = make_objective(config.loss, self.draws).to(place.device)
@@ -132,8 +143,9 @@ class _Training:
             self.output_model.load_state_dict(self.model.state_dict())
             modules["mean"] = self.output_model
         self.run = Run(
-            out, config, modules, parameters, place, figure="rsum", higher_is_better=True, parts=checkpoint.PARTS
-        )
+            out, config, modules, parameters, place, figure="rsum", higher_is_better=True, parts=checkpoint.PARTS,
+            rates={"model.image_encoder.above.": config.cnn_rate},
+        )  # fmt: skip
 
     def epoch(self) -> float:
         """The mean loss of one epoch over all training captions."""
@@ -146,7 +158,8 @@ class _Training:
         total = torch.zeros((), device=place.device)
         drawn = (self.seed, run.epoch, place.rank, place.ranks)
         extra = self.pairs.epoch(config.extra_pairs, steps, *drawn) if self.pairs else None
-        for step, batch in enumerate(run.progress(self.data.epoch(config.batch_size, *drawn), steps)):
+        together = {"by_photo": True} if config.by_photo else {}
+        for step, batch in enumerate(run.progress(self.data.epoch(config.batch_size, *drawn, **together), steps)):
             loss = self.loss(objective, batch)
             if extra:
                 loss = loss + self.loss(objective, next(extra))
@@ -159,7 +172,8 @@ class _Training:
 
     def loss(self, objective: nn.Module, batch: Batch) -> torch.Tensor | ChunkedLoss | SummedLoss:
         """The objective between two views: photo and caption, or two captions of one image where there is no photo."""
-        views = [(self.model.encode_image, (image,)) for image in batch.images]
+        photos = batch.image_ids[self.place.rank :: self.place.ranks]
+        views = [(self.encode_photos, (image, photos[: len(image)])) for image in batch.images]
         views += [(self.model.encode_text, text) for text in batch.texts]
         if not self.config.chunk_size:
             return self.between(objective, batch, *(self.encode(*view) for view in views))
@@ -177,6 +191,15 @@ class _Training:
         """The unit vectors of rows of a view."""
         with autocast(self.precision, self.place.device):
             return encoder(*rows)
+
+    def encode_photos(self, images: torch.Tensor, photos: torch.Tensor) -> torch.Tensor:
+        """The unit vectors of images; of photos that come several times in one view, once."""
+        if not self.config.by_photo:
+            return self.model.encode_image(images)
+        numbers, which = photos.unique(return_inverse=True)
+        first = torch.full((len(numbers),), len(photos), device=photos.device)
+        first.scatter_reduce_(0, which, torch.arange(len(photos), device=photos.device), "amin")
+        return self.model.encode_image(images[first])[which]
 
     def between(self, objective: nn.Module, batch: Batch, *views: torch.Tensor) -> torch.Tensor:
         """The objective between the rows of all processes."""

@@ -183,3 +183,20 @@ def test_an_endless_caption_pads_no_other(split, features):
     data = TrainingSet(long, features, words, torch.device("cpu"))
     pairs = TextPairs(long, words, torch.device("cpu"))
     assert data.tokens.shape[1] == pairs.tokens.shape[1] == MOST_WORDS
+
+
+def test_by_photo_a_photos_captions_come_together_in_one_view(dataset, features):
+    split = dataset.split("train")
+    data = TrainingSet(split, features, Vocabulary.from_captions(split.captions), torch.device("cpu"))
+    batches = list(data.epoch(8, 0, 0, by_photo=True))
+    owners = torch.cat([batch.image_ids for batch in batches]).tolist()
+    captions = sorted(int(c) for batch in batches for c in batch.captions)
+    assert captions == list(range(len(data)))  # each once
+    runs = [owner for owner, before in zip(owners, [None, *owners], strict=False) if owner != before]
+    assert len(runs) == len(set(runs)) == len(split.images)
+    seen = {}
+    for batch in batches:
+        for photo, image in zip(batch.image_ids.tolist(), batch.images[0], strict=True):
+            assert torch.equal(seen.setdefault(photo, image), image)
+    other = list(data.epoch(8, 0, 1, by_photo=True))
+    assert [b.image_ids.tolist() for b in other] != [b.image_ids.tolist() for b in batches]

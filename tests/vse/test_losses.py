@@ -227,13 +227,28 @@ def test_no_number_of_a_config_may_be_none(kind):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_weights_decay_but_not_gains_biases_and_the_temperature(optimizer):
     """With gradients of zero only the decay moves a parameter."""
-    parameters = [torch.nn.Parameter(torch.ones(shape)) for shape in ((3, 2), (2, 3, 2), (3,), ())]
+    shapes = {"matrix": (3, 2), "tensor": (2, 3, 2), "bias": (3,), "temperature": ()}
+    parameters = {name: torch.nn.Parameter(torch.ones(shape)) for name, shape in shapes.items()}
     config = TrainConfig(optimizer=optimizer, learning_rate=0.1, weight_decay=0.5)
     stepper = make_optimizer(config, parameters)
-    for parameter in parameters:
+    for parameter in parameters.values():
         parameter.grad = torch.zeros_like(parameter)
     set_learning_rate(stepper, config, 0, 1)
     stepper.step()
-    moved = [bool((parameter != 1).any()) for parameter in parameters]
+    moved = [bool((parameter != 1).any()) for parameter in parameters.values()]
     assert moved == ([True, True, False, False] if optimizer == "adamw" else [False] * 4)
-    assert make_optimizer(config, parameters[2:])  # only such
+    assert make_optimizer(config, {"bias": parameters["bias"]})  # only such
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_some_parameters_learn_at_a_rate_of_their_own(optimizer):
+    parameters = {name: torch.nn.Parameter(torch.ones(2, 2)) for name in ("cnn.weight", "head.weight")}
+    config = TrainConfig(optimizer=optimizer, learning_rate=0.1, schedule="constant", warmup_steps=2)
+    stepper = make_optimizer(config, parameters, {"cnn.": 0.1})
+    for step in range(3):
+        for parameter in parameters.values():
+            parameter.grad = torch.ones_like(parameter)
+        set_learning_rate(stepper, config, step, 1)
+        stepper.step()
+    moved = {name: 1 - float(parameter.mean()) for name, parameter in parameters.items()}
+    assert moved["cnn.weight"] == pytest.approx(0.1 * moved["head.weight"], rel=1e-4) and moved["head.weight"] > 0.2

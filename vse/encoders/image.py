@@ -76,10 +76,3 @@ class ImageEncoder(nn.Module):
         if self.mlp is not None:
             x = x + self.mlp(q)
         return normalize(x.float(), dim=1)
-
-
-def make_image_encoder(config: ImageConfig, feature_dim: int, regions: int, embed_dim: int) -> nn.Module:
-    """The image encoder that `config` names."""
-    if config.pooling == "qkv":
-        return AttentionPoolEncoder(config, feature_dim, regions, embed_dim)
-    return ImageEncoder(config, feature_dim, embed_dim)

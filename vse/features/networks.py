@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from vse.features._torchvision import import_torchvision
 from vse.features.clip_models import last_map, load_clip
+from vse.features.cut import MARK, Below, cut_of
 from vse.features.weights import fetch, file_digest, load_weights, require_host
 from vse.system.errors import InputError
 from vse.system.files import user_cache
@@ -27,7 +28,7 @@ ENCODERS = (
     "vgg19",
     "alexnet",
     "resnet152",
-)  # and timm:<model>, open_clip:<model>
+)  # and timm:<model>, open_clip:<model>, efficientnet-lite2@<block>
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,9 @@ def load_cnn(name: str, weights: str | Path | None = None, seed: int = 0) -> CNN
     (a baseline that has seen nothing); else a .safetensors or torch file. Raises InputError in one line for
     an unknown name, a file that does not fit, and weights that cannot be fetched.
     """
+    if MARK in name:
+        base, block = cut_of(name)
+        return _cut(name, load_cnn(base, weights, seed), block)
     if not (name in ENCODERS or name.startswith(("timm:", "open_clip:"))):
         near = difflib.get_close_matches(name, ENCODERS, 1, 0.5)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -200,6 +204,14 @@ def _lite(name: str, weights: str | Path | None) -> CNN:
     source = load_weights(net, weights, name, source, head="_fc.")
     size = network.get_image_size(name)
     return CNN(name, _Lite(net), Preprocessing(size, (127.0,) * 3, (128.0,) * 3), 1280, -(-size // 32), 1280, source)
+
+
+def _cut(name: str, cnn: CNN, block: int) -> CNN:
+    """The CNN up to a block, its flattened map there as the feature."""
+    net, p = Below(cnn.net.trunk, block).eval(), cnn.preprocessing
+    with torch.no_grad():
+        dim = net.vector(torch.zeros(1, 3, p.size, p.size)).shape[1]
+    return CNN(name, net, p, dim, 0, 0, cnn.source)
 
 
 def _from_torchvision(name: str, weights: str | Path | None) -> CNN:

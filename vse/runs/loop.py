@@ -88,14 +88,16 @@ class Run:
         figure: str,
         higher_is_better: bool,
         parts: Iterable[str],
+        rates: Mapping[str, float] = {},  # noqa: B006  nothing changes it
     ):
         """`figure` is the name of what chooses the best epoch; `parts`: the files that a saved model is made of.
 
+        `rates`: factors on the learning rate, by the beginnings of parameters' names.
         Parameters are named as in the resume file; those of "objective." have the whole gradient on every rank.
         """
         self.out, self.config, self.place = out, config, place
         self.modules, self.parameters = dict(modules), dict(parameters)
-        self.optimizer = make_optimizer(config, list(self.parameters.values()))
+        self.optimizer = make_optimizer(config, self.parameters, rates)
         self._higher_is_better, self._parts = higher_is_better, (*parts, SUMMARY)
         self._counters = ("epoch", f"best_{figure}", "best_epoch")
         self.epoch, self.best_epoch = 0, 0
