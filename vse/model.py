@@ -86,6 +86,12 @@ class VSE(nn.Module):
         with torch.no_grad():
             weight[UNK_ID] = weight[UNK_ID + 1 :].mean(0)
 
+    def start_from_published(self, images: Float[np.ndarray, "n r f"]) -> None:
+        """Gives CNNs that are tuned (`image.tune`) their published weights, and scales their features by `images`."""
+        assert isinstance(self.image_encoder, TunedEncoder)
+        self.image_encoder.load_published()
+        self.image_encoder.eval().calibrate(torch.from_numpy(np.array(images[:, 0])).float())
+
     @property
     def from_pixels(self) -> bool:
         """True for a model that sees photos, not features of a CNN."""

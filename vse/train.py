@@ -21,7 +21,6 @@ from vse.data.photos import check_photos
 from vse.data.tokens import make_tokens
 from vse.data.word_vectors import read_word_vectors
 from vse.distillation import Teacher, distillation
-from vse.encoders.tuned import TunedEncoder
 from vse.evaluate import Row, evaluate
 from vse.features.info import shape_of
 from vse.features.pictures import PhotoFiles, Photos
@@ -124,11 +123,9 @@ class _Training:
         if word_vectors:
             known = self.model.set_word_vectors(read_word_vectors(word_vectors, vocabulary.ids))
             say(_coverage(word_vectors, known, len(vocabulary)), place)
-        if isinstance(self.model.image_encoder, TunedEncoder):
-            self.model.image_encoder.load_published()
+        if config.model.image.tune:
             sample = np.unique(np.linspace(0, len(train_split.images) - 1, _CALIBRATED).astype(int))
-            photos = features.take([train_split.images[i] for i in sample])[:, 0]
-            self.model.image_encoder.eval().calibrate(torch.from_numpy(np.array(photos)).float())
+            self.model.start_from_published(features.take([train_split.images[i] for i in sample]))
         self.model.to(place.device)
         self.draws = torch.Generator()  # contrastive items: the same on every rank
         self.objective = make_objective(config.loss, self.draws).to(place.device)
