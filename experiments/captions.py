@@ -19,8 +19,9 @@ from experiments import RUNS, find_data, results
 from experiments.caption_metrics import evaluate_captions
 from experiments.per_image import reference_texts, save_texts
 from experiments.perplexity import ENCODER, extra_text
-from experiments.ranking import EXPERIMENTS, features_of
+from experiments.ranking import features_of
 from experiments.results import means, origin, over_seeds
+from experiments.rows import EXPERIMENTS
 from scnlm import language_model
 from scnlm.captions.assemble import assemble, references_of
 from scnlm.captions.captioner import ENCODER as ENCODER_PART

@@ -13,8 +13,8 @@ from jaxtyping import Float, Float64
 
 from experiments import RESULTS, find_data, results
 from experiments.per_image import PerImage, read_captions_row, read_ranking
-from experiments.ranking import EXPERIMENTS
 from experiments.results import origin, path_of, sd
+from experiments.rows import EXPERIMENTS
 from vse.data.datasets import read_dataset
 from vse.metrics import bootstrap_sums, percentile_interval
 from vse.system.command_line import table

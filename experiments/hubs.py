@@ -1,7 +1,7 @@
 """Hub correction in figures: `python -m experiments.hubs NAME...` corrects trained rows of experiments.ranking.
 
-NAME is paper, linear, best or ensemble; the runs must be there (`python -m experiments.ranking NAME`). k and weight are
-chosen on dev and kept in each run's folder; the plain row of the same runs stands beside the corrected one, with the
+NAME is a row that reads test; the runs must be there (`python -m experiments.ranking NAME`). k and weight are chosen on
+dev and kept in each run's folder; the plain row of the same runs stands beside the corrected one, with the
 paired bootstrap of their difference. The inverted softmax over the test queries, which needs them all at once, is
 measured for a remark alone.
 """
@@ -13,8 +13,9 @@ import numpy as np
 from experiments import RUNS, find_data, results
 from experiments.compare import differences
 from experiments.per_image import ranking_row
-from experiments.ranking import EXPERIMENTS, trained
+from experiments.ranking import trained
 from experiments.results import mean_and_sd, origin
+from experiments.rows import EXPERIMENTS
 from vse.data.datasets import Dataset, read_dataset
 from vse.evaluate import Row, row_of, scorer_of
 from vse.features.store import Features
@@ -22,7 +23,7 @@ from vse.hubs import Hubs, Joined, choose, make_banks, save_hubs
 from vse.metrics import Scores, block_ranks
 from vse.model import VSE
 
-NAMES = ("paper", "linear", "best", "ensemble")
+NAMES = tuple(name for name, experiment in EXPERIMENTS.items() if experiment.test)
 BETAS = (5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0)
 
 

@@ -14,8 +14,8 @@ from experiments import RUNS, find_data, results
 from experiments.caption_metrics import per_image_captions
 from experiments.judgements import Judged
 from experiments.perplexity import estimated
-from experiments.ranking import EXPERIMENTS
 from experiments.results import means, origin, over_seeds
+from experiments.rows import EXPERIMENTS
 from experiments.trained import Scorer, scorers
 from scnlm.rerank.concepts import Concepts, SentenceBank
 from scnlm.rerank.score import Weights, repeats, weighted

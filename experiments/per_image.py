@@ -15,8 +15,8 @@ from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
 from experiments import RESULTS, find_data
 from experiments.caption_metrics import has_java, per_image_captions, tokenize_all
-from experiments.ranking import EXPERIMENTS
 from experiments.results import path_of
+from experiments.rows import EXPERIMENTS
 from experiments.trained import scorers
 from scnlm.captions.assemble import references_of
 from vse.data.datasets import Dataset, read_dataset

@@ -16,8 +16,8 @@ import torch
 from tqdm import tqdm
 
 from experiments import find_data, results
-from experiments.ranking import EXPERIMENTS, FEATURES
 from experiments.results import origin
+from experiments.rows import EXPERIMENTS, FEATURES
 from scnlm.captions.captioner import ENCODER, Captioner, shipped_set
 from vse.data.datasets import read_dataset
 from vse.evaluate import evaluate

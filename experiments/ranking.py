@@ -8,11 +8,11 @@ goes on where it stopped. `--seeds 1` only trains that seed: so several can be t
 import dataclasses
 import json
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments import RUNS, find_data, results
 from experiments.results import changed, mean_and_sd, origin
+from experiments.rows import EXPERIMENTS, FEATURES, WORD_VECTORS, Experiment
 from vse.configs import TrainConfig
 from vse.data.datasets import Dataset, read_dataset
 from vse.evaluate import evaluate
@@ -24,68 +24,6 @@ from vse.recipes import RECIPES
 from vse.runs import checkpoint
 from vse.system.errors import InputError
 from vse.train import train
-
-WORD_VECTORS = "word2vec/google-news-300d-26k.bin"
-# What `vse features` is asked for: encoder, views, grid, precision.
-FLIP = ("full", "full-flip")
-FEATURES = {
-    "lite2-flip-grid3": ("efficientnet-lite2", FLIP, 3, "bfloat16"),
-    "lite1-flip-grid3": ("efficientnet-lite1", FLIP, 3, "bfloat16"),
-    "lite0-flip-grid3": ("efficientnet-lite0", FLIP, 3, "bfloat16"),
-}
-SUBSET = "flickr30k/dataset_flickr30k_subset.json"
-THREE_CNNS = ("lite2-flip-grid3", "lite1-flip-grid3", "lite0-flip-grid3")
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One row: a recipe with changes, over seeds; or the ensemble of other experiments' runs."""
-
-    about: str
-    recipe: str = "best"
-    features: tuple[str, ...] = THREE_CNNS
-    changes: dict = field(default_factory=dict)  # {"loss.margin": 0.3}
-    data: str = "flickr8k"
-    photos: str = "flickr8k"  # the data set whose photos these are; rows are matched by name
-    seeds: tuple[int, ...] = (0, 1, 2)
-    test: bool = False  # read the test split; only for what was settled on dev
-    words: bool = True  # start from word2vec
-    members: tuple[str, ...] = ()  # an ensemble of these experiments' runs, all seeds
-    teachers: tuple[str, ...] = ()  # distilled from these experiments' runs, all seeds
-
-
-def _ablation(about: str, changes: dict | None = None, **others) -> Experiment:
-    """`best` with one change, one seed, judged on dev."""
-    return Experiment(about, changes=changes or {}, seeds=(0,), **others)
-
-
-EXPERIMENTS: dict[str, Experiment] = {
-    "paper": Experiment("the paper's recipe", "paper", ("lite2-flip-grid3",), test=True),
-    "linear": Experiment("sum of word vectors, three CNNs", "linear", test=True),
-    "best": Experiment("one model, three CNNs", test=True),
-    "ensemble": Experiment("ensemble of the three seeds of `best`", members=("best",), test=True),
-    # The Flickr30K photos that are among Flickr8K's: a second real data set, not the official split.
-    "flickr30k-paper": Experiment(
-        "the paper's recipe", "paper", ("lite2-flip-grid3",), {"batch_size": 100}, data=SUBSET, test=True
-    ),
-    "flickr30k-linear": Experiment("sum of word vectors, three CNNs", "linear", data=SUBSET, test=True),
-    "flickr30k-best": Experiment("one model, three CNNs", data=SUBSET, test=True),
-    # What each part of `best` brings, beside its seed 0.
-    "ablation-one-cnn": _ablation("Lite2 alone", features=THREE_CNNS[:1]),
-    "ablation-resnet152": _ablation("beside a ResNet-152 matrix", features=(*THREE_CNNS, "resnet152-resmem")),
-    "ablation-mean-pooling": _ablation("mean of the regions", {"model.image.pooling": "mean"}),
-    "ablation-no-dropout": _ablation(
-        "no dropout", {"model.text.dropout": 0.0, "model.text.word_dropout": 0.0, "model.image.dropout": 0.0}
-    ),
-    "ablation-bow": _ablation("sum of words", {"model.text.encoder": "bow"}),
-    "ablation-gru": _ablation("bidirectional GRU-512", {"model.text.encoder": "gru", "model.text.bidirectional": True}),
-    "ablation-hardest": _ablation(
-        "hardest negatives after an epoch", {"loss.name": "hardest", "loss.warmup_epochs": 1}
-    ),
-    "ablation-random-words": _ablation("word vectors from a random start", words=False),
-    "ablation-no-average": _ablation("no running mean of the weights", {"average": 0.0}),
-    "ablation-distilled": _ablation("distilled from the ensemble", {"loss.distill": 0.7}, teachers=("best",)),
-}
 
 
 def features_of(experiment: Experiment) -> Features:
@@ -119,7 +57,7 @@ def run(name: str) -> dict:
         "data": dataset.name,
         "features": list(experiment.features),
         "members": list(experiment.members),
-        "config": None if experiment.members else dataclasses.asdict(_config(experiment)),
+        "config": None if experiment.members else dataclasses.asdict(config_of(experiment)),
         "rows": rows,
     }
     for split in ("dev", "test"):
@@ -131,7 +69,8 @@ def run(name: str) -> dict:
     return results.write(name, result)
 
 
-def _config(experiment: Experiment) -> TrainConfig:
+def config_of(experiment: Experiment) -> TrainConfig:
+    """The recipe with the changes of the experiment."""
     return changed(RECIPES[experiment.recipe](), experiment.changes)
 
 
@@ -158,7 +97,7 @@ def train_seeds(
         run_folder = RUNS / f"{name}-{seed}"
         print(f"{run_folder}: {experiment.about}", flush=True)
         train(
-            _config(experiment), dataset, features, run_folder,
+            config_of(experiment), dataset, features, run_folder,
             seed=seed, word_vectors=words, teachers=teachers, resume=True,
         )  # fmt: skip
 

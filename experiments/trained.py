@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from experiments.ranking import EXPERIMENTS, trained
+from experiments.ranking import trained
+from experiments.rows import EXPERIMENTS
 from vse.features.store import Features
 from vse.model import VSE
 from vse.system.errors import InputError

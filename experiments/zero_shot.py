@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Int
 
 from experiments import find_data, results
 from experiments.nouns import EXCLUSIVE, NOUNS, exclusive, frequent, mentions
-from experiments.ranking import EXPERIMENTS, features_of
+from experiments.ranking import features_of
 from experiments.results import mean_and_sd, origin
+from experiments.rows import EXPERIMENTS
 from experiments.trained import Scorer, scorers
 from vse.data.datasets import Dataset, read_dataset
 from vse.features.store import Features

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments import RUNS, find_data, results
-from experiments.ranking import EXPERIMENTS, Experiment, features_of, train_seeds
+from experiments.ranking import features_of, train_seeds
 from experiments.regularities.figures import figures
 from experiments.regularities.methods import METHODS, embedded, query_of, top_others
 from experiments.regularities.queries import QUERIES, Query, names, words_of_photos
 from experiments.regularities.scenes import scenes
 from experiments.results import mean_and_sd, origin
+from experiments.rows import EXPERIMENTS, Experiment
 from vse.data.datasets import read_dataset
 from vse.metrics import bootstrap_sums, percentile_interval
 from vse.runs import checkpoint

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments import RESULTS, RUNS, find_data
-from experiments.ranking import EXPERIMENTS, features_of
+from experiments.ranking import features_of
 from experiments.regularities.queries import names, words_of_photos
 from experiments.regularities.scenes import four_of_each, scene_features
+from experiments.rows import EXPERIMENTS
 from vse.data.datasets import read_dataset
 from vse.model import VSE
 from vse.pages.figure import Panel, draw

@@ -23,6 +23,7 @@ from experiments import (
     perplexity,
     ranking,
     results,
+    rows,
     speed_tables,
     tables,
 )
@@ -116,11 +117,11 @@ def test_a_changed_figure_is_found(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "ranking.md").read_text() == page
 
 
-@pytest.mark.parametrize("name", ranking.EXPERIMENTS)
+@pytest.mark.parametrize("name", rows.EXPERIMENTS)
 def test_every_experiment_names_settings_features_and_members_that_exist(name):
-    experiment = ranking.EXPERIMENTS[name]
+    experiment = rows.EXPERIMENTS[name]
     ranking.changed(RECIPES[experiment.recipe](), experiment.changes)
-    assert {*experiment.members, *experiment.teachers} <= set(ranking.EXPERIMENTS)
+    assert {*experiment.members, *experiment.teachers} <= set(rows.EXPERIMENTS)
     assert not experiment.test or len(experiment.seeds) >= 3
 
 
@@ -133,7 +134,7 @@ def test_an_unknown_setting_is_refused(setting):
 def test_every_result_is_of_an_experiment_and_has_its_settings():
     for result in tables.results():
         if "experiments.ranking" in result.get("command", ""):
-            experiment = ranking.EXPERIMENTS[result["name"]]
+            experiment = rows.EXPERIMENTS[result["name"]]
             assert result["command"].endswith(result["name"])
             assert len(result["rows"]) == (1 if experiment.members else len(experiment.seeds))
             assert experiment.test or "test_rsum" not in result  # test is read for settled rows alone

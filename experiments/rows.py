@@ -1,0 +1,94 @@
+"""The rows of the tables of ranking: a recipe with changes, its features, data and seeds, and whether test is read.
+
+Knows how to train nothing: experiments/ranking.py does.
+"""
+
+from dataclasses import dataclass, field
+
+WORD_VECTORS = "word2vec/google-news-300d-26k.bin"
+# What `vse features` is asked for: encoder, views, grid, precision.
+FLIP = ("full", "full-flip")
+FEATURES = {
+    "lite2-flip-grid3": ("efficientnet-lite2", FLIP, 3, "bfloat16"),
+    "lite1-flip-grid3": ("efficientnet-lite1", FLIP, 3, "bfloat16"),
+    "lite0-flip-grid3": ("efficientnet-lite0", FLIP, 3, "bfloat16"),
+}
+SUBSET = "flickr30k/dataset_flickr30k_subset.json"
+THREE_CNNS = ("lite2-flip-grid3", "lite1-flip-grid3", "lite0-flip-grid3")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row: a recipe with changes, over seeds; or the ensemble of other experiments' runs."""
+
+    about: str
+    recipe: str = "best"
+    features: tuple[str, ...] = THREE_CNNS
+    changes: dict = field(default_factory=dict)  # {"loss.margin": 0.3}
+    data: str = "flickr8k"
+    photos: str = "flickr8k"  # the data set whose photos these are; rows are matched by name
+    seeds: tuple[int, ...] = (0, 1, 2)
+    test: bool = False  # read the test split; only for what was settled on dev
+    words: bool = True  # start from word2vec
+    members: tuple[str, ...] = ()  # an ensemble of these experiments' runs, all seeds
+    teachers: tuple[str, ...] = ()  # distilled from these experiments' runs, all seeds
+
+
+def _ablation(about: str, changes: dict | None = None, **others) -> Experiment:
+    """`best` with one change, one seed, judged on dev."""
+    return Experiment(about, changes=changes or {}, seeds=(0,), **others)
+
+
+def _trial(about: str, recipe: str = "best", changes: dict | None = None, **others) -> Experiment:
+    """What a row of the table of objectives was chosen from: one seed, judged on dev."""
+    return Experiment(about, recipe, changes=changes or {}, seeds=(0,), **others)
+
+
+_RANKING = {"loss.name": "ranking"}
+_HARDEST = {"loss.name": "hardest", "loss.warmup_epochs": 3, "learning_rate": 2e-4}
+_WORDS = {"model.text.tokens": "words"}
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "paper": Experiment("the paper's recipe", "paper", ("lite2-flip-grid3",), test=True),
+    "linear": Experiment("sum of word vectors, three CNNs", "linear", test=True),
+    "best": Experiment("one model, three CNNs", test=True),
+    "ensemble": Experiment("ensemble of the three seeds of `best`", members=("best",), test=True),
+    # The Flickr30K photos that are among Flickr8K's: a second real data set, not the official split.
+    "flickr30k-paper": Experiment(
+        "the paper's recipe", "paper", ("lite2-flip-grid3",), {"batch_size": 100}, data=SUBSET, test=True
+    ),
+    "flickr30k-linear": Experiment("sum of word vectors, three CNNs", "linear", data=SUBSET, test=True),
+    "flickr30k-best": Experiment("one model, three CNNs", data=SUBSET, test=True),
+    # What each part of `best` brings, beside its seed 0.
+    "ablation-one-cnn": _ablation("Lite2 alone", features=THREE_CNNS[:1]),
+    "ablation-resnet152": _ablation("beside a ResNet-152 matrix", features=(*THREE_CNNS, "resnet152-resmem")),
+    "ablation-mean-pooling": _ablation("mean of the regions", {"model.image.pooling": "mean"}),
+    "ablation-no-dropout": _ablation(
+        "no dropout", {"model.text.dropout": 0.0, "model.text.word_dropout": 0.0, "model.image.dropout": 0.0}
+    ),
+    "ablation-bow": _ablation("sum of words", {"model.text.encoder": "bow"}),
+    "ablation-gru": _ablation("bidirectional GRU-512", {"model.text.encoder": "gru", "model.text.bidirectional": True}),
+    "ablation-hardest": _ablation(
+        "hardest negatives after an epoch", {"loss.name": "hardest", "loss.warmup_epochs": 1}
+    ),
+    "ablation-random-words": _ablation("word vectors from a random start", words=False),
+    "ablation-no-average": _ablation("no running mean of the weights", {"average": 0.0}),
+    "ablation-distilled": _ablation("distilled from the ensemble", {"loss.distill": 0.7}, teachers=("best",)),
+    # Trials of the table of objectives (experiments/objectives.py), on dev.
+    "trial-ranking": _trial("ranking loss", changes=_RANKING),
+    "trial-ranking-slow": _trial("ranking loss, learning rate 3e-4", changes=_RANKING | {"learning_rate": 3e-4}),
+    "trial-hardest": _trial("hardest, learning rate 2e-4 after 3 epochs of the sum", changes=_HARDEST),
+    "trial-hardest-slower": _trial("hardest, learning rate 1e-4", changes=_HARDEST | {"learning_rate": 1e-4}),
+    "trial-words": _trial("CLIP from word2vec, 4 blocks of 256", "clip", _WORDS),
+    "trial-words-2-blocks": _trial("CLIP from word2vec, 2 blocks of 256", "clip", _WORDS | {"model.text.layers": 2}),
+    "trial-words-fast": _trial("CLIP from word2vec, learning rate 1e-3", "clip", _WORDS | {"learning_rate": 1e-3}),
+    "trial-words-attention": _trial(
+        "CLIP from word2vec, the image half of `best`",
+        "clip",
+        _WORDS | {"model.image.pooling": "attention", "model.image.dropout": 0.4},
+    ),
+    "trial-clip": _trial("CLIP from scratch, 4 blocks of 256", "clip", words=False),
+}
+
+# The rows of the table of objectives, as it prints them.
+OBJECTIVES = ("best",)
