@@ -47,3 +47,46 @@ def zero_shot(rows: list[dict]) -> str:
         "supervised",
     ]
     return markdown(header, lines)
+
+
+def objectives(result: dict) -> str:
+    """A row an objective: ranking, cost, agreement with people, zero-shot classes, all of the same runs."""
+    lines = []
+    for r in result["rows"]:
+        ways = (" / ".join(f"{r[way][k]['mean']:.1f}" for k in ("r1", "r5", "r10")) for way in ("i2t", "t2i"))
+        lines.append([
+            r["about"], "word2vec" if r["words"] else "random", number(r["dev_rsum"]), *ways,
+            f"**{number(r['test_rsum'])}**", _over(r["difference"]), number(r["hubs_test_rsum"]),
+        ])  # fmt: skip
+    header = ["Flickr8K", "words start", "dev rsum", "i2t", "t2i", "test rsum", "over the row above", "test rsum, hubs"]
+    return markdown(header, lines)
+
+
+def _over(difference: dict | None) -> str:
+    """A difference with its interval, in bold where it is real (experiments/compare.py)."""
+    if difference is None:
+        return ""
+    low, high = difference["interval"]
+    text = f"{difference['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+    return f"**{text}**" if difference["real"] else text
+
+
+def objectives_beside(result: dict) -> str:
+    """What else the same runs do, and what they cost."""
+    lines = [
+        [
+            r["about"], number(r["tau"]["expert"]), number(r["tau"]["crowd"]), number(r["zero_shot"]["map"]),
+            number(r["zero_shot"]["accuracy"]), f"{r['parameters'] / 1e6:.1f} M", f"{r['tflop']:.0f}",
+            f"{r['seconds']['mean'] / 60:.0f}",
+        ]
+        for r in result["rows"]
+    ]  # fmt: skip
+    header = ["", "experts, tau-c", "crowd, tau-b", "60 nouns, mAP", "12 nouns, accuracy", "parameters",
+              "TFLOP a seed", "minutes a seed"]  # fmt: skip
+    return markdown(header, lines)
+
+
+def trials(rows: list[dict]) -> str:
+    """What was tried on dev, one seed each, best first."""
+    ordered = sorted(rows, key=lambda r: -r["dev_rsum"]["mean"])
+    return markdown(["Flickr8K dev, one seed", "rsum"], [[r["about"], number(r["dev_rsum"])] for r in ordered])

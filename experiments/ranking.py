@@ -8,6 +8,7 @@ goes on where it stopped. `--seeds 1` only trains that seed: so several can be t
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import RUNS, find_data, results
@@ -25,18 +26,26 @@ from vse.runs import checkpoint
 from vse.system.errors import InputError
 from vse.train import train
 
+EXTRACTED = Path("features")
+
 
 def features_of(experiment: Experiment) -> Features:
     """The experiment's features, side by side, extracted first where they are not there yet."""
-    dataset, opened = read_dataset(find_data(experiment.photos)), []
-    for name in experiment.features:
-        folder = Path("features") / dataset.name / name
+    dataset = read_dataset(find_data(experiment.photos))
+    paths = [dataset.path(i) for i in range(len(dataset.images))]
+    return extracted(dataset.name, experiment.features, paths, dataset.images)
+
+
+def extracted(photos: str, names: Sequence[str], paths: Sequence[Path], images: Sequence[str]) -> Features:
+    """Features of these names (rows.FEATURES), or a user's own matrices that came with the data, side by side."""
+    opened = []
+    for name in names:
+        folder = EXTRACTED / photos / name
         if name in FEATURES:
             encoder, views, grid, precision = FEATURES[name]
-            paths = [dataset.path(i) for i in range(len(dataset.images))]
-            extract_features(paths, dataset.images, encoder, folder, views=views, grid=grid, precision=precision)
-        elif not folder.exists():  # a user's own matrix that came with the data
-            folder = find_data(experiment.photos) / "features" / name
+            extract_features(paths, images, encoder, folder, views=views, grid=grid, precision=precision)
+        elif not folder.exists():
+            folder = find_data(photos) / "features" / name
         opened.append(open_features(folder))
     return combine_features(opened)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments import RESULTS, paper
-from experiments.bench_tables import hubs, transductive, zero_shot
+from experiments.bench_tables import hubs, objectives, objectives_beside, transductive, trials, zero_shot
 from experiments.markdown import COLUMNS, has, markdown, number, recalls_of, result, results
 from experiments.regularities.tables import explained, flickr_rows, lead, scene_rows
 from experiments.results import main as run
@@ -195,6 +195,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "hubs": lambda: hubs([result(f"hubs-{n}") for n in ("paper", "linear", "best", "ensemble") if has(f"hubs-{n}")]),
     "inverted-softmax": lambda: transductive(result("hubs-best")),
     "zero-shot": lambda: zero_shot(results("zero-shot-")),
+    "objectives": lambda: objectives(result("objectives")),
+    "objectives-beside": lambda: objectives_beside(result("objectives")),
+    "trials": lambda: trials(results("trial-")),
     "glance": _glance,
     "flickr8k": lambda: _table1("Flickr8K test", paper.FLICKR8K, ["paper", "linear", "best", "ensemble"]),
     "shipped": lambda: _seed(result("best"), 0),

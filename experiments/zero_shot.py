@@ -6,6 +6,7 @@ supervised tagger on the same features (ridge regression on the training photos,
 """
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -73,25 +74,29 @@ def chance(counts: Int[np.ndarray, "n c"]) -> dict[str, float]:
 def tagger(dataset: Dataset, features: Features) -> dict:
     """The figures of ridge regression from the mean feature to the nouns of the training photos."""
     parts = {name: dataset.split(name) for name in ("train", "dev", "test")}
-    inputs = {name: _mean_features(features, part) for name, part in parts.items()}
+    inputs = {name: mean_features(features, part.images) for name, part in parts.items()}
     counts = {name: mentions(part) for name, part in parts.items()}
     centre = inputs["train"].mean(0)
     x = {name: array - centre for name, array in inputs.items()}
     y = (counts["train"] >= 2).astype(np.float64)
-    gram, cross = x["train"].T @ x["train"], x["train"].T @ (y - y.mean(0))
+    weights = ridge(x["train"], y)
+    columns = frequent(counts["dev"])
+    best = max(weights, key=lambda penalty: mean_average_precision(x["dev"] @ weights[penalty], counts["dev"], columns))
+    return {"penalty": best} | figures(x["test"] @ weights[best], counts["test"])
+
+
+def ridge(
+    x: Float[np.ndarray, "n f"], y: Float[np.ndarray, "n c"], penalties: Sequence[float] = PENALTIES
+) -> dict[float, Float[np.ndarray, "f c"]]:
+    """The weights of ridge regression from centred inputs for each penalty, in units of the mean squared input."""
+    gram, cross = x.T @ x, x.T @ (y - y.mean(0))
     scale = np.trace(gram) / len(gram)
-    best: tuple[float, float, np.ndarray] = (-1.0, 0.0, np.empty(0))
-    for penalty in PENALTIES:
-        weights = np.linalg.solve(gram + penalty * scale * np.eye(len(gram)), cross)
-        score = mean_average_precision(x["dev"] @ weights, counts["dev"], frequent(counts["dev"]))
-        best = max(best, (score, penalty, weights), key=lambda entry: entry[0])
-    _, penalty, weights = best
-    return {"penalty": penalty} | figures(x["test"] @ weights, counts["test"])
+    return {penalty: np.linalg.solve(gram + penalty * scale * np.eye(len(gram)), cross) for penalty in penalties}
 
 
-def _mean_features(features: Features, part: Dataset) -> Float[np.ndarray, "n f"]:
+def mean_features(features: Features, names: Sequence[str]) -> Float[np.ndarray, "n f"]:
     """The mean over views and regions, block by block: all features at once may not fit."""
-    blocks = [part.images[i : i + 500] for i in range(0, len(part.images), 500)]
+    blocks = [names[i : i + 500] for i in range(0, len(names), 500)]
     return np.concatenate([features.take(block).astype(np.float32).mean((1, 2)) for block in blocks]).astype(np.float64)
 
 

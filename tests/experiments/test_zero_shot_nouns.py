@@ -1,12 +1,16 @@
 """Nouns of photos are counted as said, and the figures of zero-shot classes are those of their definitions."""
 
+import gzip
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from experiments import zero_shot, zero_shot_scenes
+from experiments import zero_shot, zero_shot_fashion, zero_shot_scenes
 from experiments.hubs import InvertedSoftmax
 from experiments.nouns import EXCLUSIVE, NOUNS, exclusive, frequent, mentions
 from vse.data.datasets import Dataset
+from vse.system.errors import InputError
 
 
 @pytest.fixture
@@ -96,3 +100,38 @@ def test_scenes_are_split_so_that_no_pair_of_unseen_ones_is_trained_on():
     smaller, unseen = zero_shot_scenes.without_pairs(dataset, truth)
     assert unseen == ["0.png", "3.png"] and list(smaller.images) == ["1.png", "2.png"]
     assert list(smaller.captions) == ["b", "c"]
+
+
+def test_ridge_regression_is_the_minimum_of_its_loss(rng):
+    x, y = rng.normal(size=(40, 5)), rng.normal(size=(40, 3))
+    x -= x.mean(0)
+    weights = zero_shot.ridge(x, y, (0.1,))[0.1]
+    penalty = 0.1 * np.trace(x.T @ x) / 5
+    gradient = x.T @ (x @ weights - (y - y.mean(0))) + penalty * weights
+    np.testing.assert_allclose(gradient, 0, atol=1e-9)
+
+
+def test_fashion_pictures_are_read_and_drawn_class_by_class(tmp_path, rng):
+    images, labels = rng.integers(0, 256, (20, 28, 28), np.uint8), np.repeat(np.arange(10, dtype=np.uint8), 2)[::-1]
+    for name, array in (("t10k-images-idx3", images), ("t10k-labels-idx1", labels)):
+        head = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+        (tmp_path / f"{name}-ubyte.gz").write_bytes(gzip.compress(head + array.tobytes()))
+    names, classes = zero_shot_fashion.pictures(tmp_path, "test", tmp_path / "out")
+    assert classes.tolist() == sorted(labels.tolist()) and names[0] == "test-00018.png"
+    for name in names:
+        read = np.asarray(Image.open(tmp_path / "out" / name))
+        assert np.array_equal(read, images[int(name[5:10])])
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\x08\x01\0\0\0\x05abc", b"PNG?"])
+def test_a_file_that_is_no_idx_file_is_said(tmp_path, content):
+    path = tmp_path / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(InputError, match="IDX"):
+        zero_shot_fashion.read_idx(path)
+
+
+def test_a_file_that_is_not_gzipped_is_said(tmp_path):
+    (tmp_path / "labels.gz").write_bytes(b"PNG?")
+    with pytest.raises(InputError, match="gzipped"):
+        zero_shot_fashion.read_idx(tmp_path / "labels.gz")
