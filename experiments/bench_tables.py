@@ -49,10 +49,10 @@ def zero_shot(rows: list[dict]) -> str:
     return markdown(header, lines)
 
 
-def objectives(result: dict) -> str:
+def objectives(rows: list[dict]) -> str:
     """A row an objective: ranking, cost, agreement with people, zero-shot classes, all of the same runs."""
     lines = []
-    for r in result["rows"]:
+    for r in rows:
         ways = (" / ".join(f"{r[way][k]['mean']:.1f}" for k in ("r1", "r5", "r10")) for way in ("i2t", "t2i"))
         lines.append([
             r["about"], "word2vec" if r["words"] else "random", number(r["dev_rsum"]), *ways,
@@ -71,7 +71,7 @@ def _over(difference: dict | None) -> str:
     return f"**{text}**" if difference["real"] else text
 
 
-def objectives_beside(result: dict) -> str:
+def objectives_beside(rows: list[dict]) -> str:
     """What else the same runs do, and what they cost."""
     lines = [
         [
@@ -79,7 +79,7 @@ def objectives_beside(result: dict) -> str:
             number(r["zero_shot"]["accuracy"]), f"{r['parameters'] / 1e6:.1f} M", f"{r['tflop']:.0f}",
             f"{r['seconds']['mean'] / 60:.0f}",
         ]
-        for r in result["rows"]
+        for r in rows
     ]  # fmt: skip
     header = ["", "experts, tau-c", "crowd, tau-b", "60 nouns, mAP", "12 nouns, accuracy", "parameters",
               "TFLOP a seed", "minutes a seed"]  # fmt: skip

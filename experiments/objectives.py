@@ -1,4 +1,4 @@
-"""The table of objectives: `python -m experiments.objectives` trains, reads and writes what it needs, row by row.
+"""The table of objectives: `python -m experiments.objectives [NAME...]` makes its rows, all of OBJECTIVES without any.
 
 Same photos, features, captions, vocabulary, budget and metrics; the word vectors start at random or from word2vec, and
 the table says which. Every row was chosen on dev (rows `trial-...`, experiments/rows.py); its test figures, plain and
@@ -60,8 +60,8 @@ def run(name: str, above: str | None, dataset: Dataset, judged: Judged) -> dict:
     models = scorers(name)
     config = ranking.config_of(EXPERIMENTS[name])
     tau = over_seeds([judged.agreement(cosines(judged, scorer)) for scorer in models])
-    return {
-        "name": name, "about": EXPERIMENTS[name].about, "words": EXPERIMENTS[name].words,
+    return results.write(f"objectives-{name}", {
+        "name": f"objectives-{name}", **origin(f"objectives {name}"), "most_tflop": MOST, "about": EXPERIMENTS[name].about, "words": EXPERIMENTS[name].words,
         "parameters": sum(p.numel() for p in models[0].models[0].parameters()),
         "tflop": operations(models[0], config, dataset),
         "seconds": mean_and_sd([seed["training_seconds"] for seed in row["rows"]]),
@@ -71,22 +71,22 @@ def run(name: str, above: str | None, dataset: Dataset, judged: Judged) -> dict:
         "hubs_test_rsum": corrected["test_rsum"], "tau": tau,
         "zero_shot": {figure: classes[f"templates_{figure}"] for figure in ("map", "accuracy")},
         "above": above, "difference": compare(name, above, "test")["figures"]["rsum"] if above else None,
-    }  # fmt: skip
+    })  # fmt: skip
 
 
-def _run() -> None:
+def _run(names: list[str]) -> None:
     dataset = read_dataset(find_data("flickr8k"))
     judged = Judged(dataset, find_data("flickr8k") / "Flickr8k_text")
-    rows = []
     for name, above in zip(OBJECTIVES, (None, *OBJECTIVES), strict=False):
-        rows.append(run(name, above, dataset, judged))
-        figures = {key: round(rows[-1][key]["mean"], 1) for key in ("dev_rsum", "test_rsum", "hubs_test_rsum")}
-        print(name, figures, f"{rows[-1]['tflop']:.0f} TFLOP", flush=True)
-    results.write("objectives", {"name": "objectives", **origin("objectives"), "most_tflop": MOST, "rows": rows})
+        if names and name not in names:
+            continue
+        row = run(name, above, dataset, judged)
+        figures = {key: round(row[key]["mean"], 1) for key in ("dev_rsum", "test_rsum", "hubs_test_rsum")}
+        print(name, figures, f"{row['tflop']:.0f} TFLOP", flush=True)
 
 
 def main() -> int:
-    return results.main("objectives", __doc__, _run)
+    return results.main("objectives", __doc__, _run, {"names": {"nargs": "*", "metavar": "NAME"}})
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from experiments.bench_tables import hubs, objectives, objectives_beside, transd
 from experiments.markdown import COLUMNS, has, markdown, number, recalls_of, result, results
 from experiments.regularities.tables import explained, flickr_rows, lead, scene_rows
 from experiments.results import main as run
+from experiments.rows import OBJECTIVES
 from experiments.speed_tables import shares, speed
 
 ROOT = Path(__file__).parent.parent
@@ -191,12 +192,17 @@ def _compared(rows: list[dict]) -> str:
     return markdown(["", "difference", "95 % interval", "draws below 0", "sd of seeds", "real"], lines)
 
 
+def _objectives() -> list[dict]:
+    """The rows of the table of objectives that are there, in its order."""
+    return [result(f"objectives-{name}") for name in OBJECTIVES if has(f"objectives-{name}")]
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "hubs": lambda: hubs([result(f"hubs-{n}") for n in ("paper", "linear", "best", "ensemble") if has(f"hubs-{n}")]),
     "inverted-softmax": lambda: transductive(result("hubs-best")),
     "zero-shot": lambda: zero_shot(results("zero-shot-")),
-    "objectives": lambda: objectives(result("objectives")),
-    "objectives-beside": lambda: objectives_beside(result("objectives")),
+    "objectives": lambda: objectives(_objectives()),
+    "objectives-beside": lambda: objectives_beside(_objectives()),
     "trials": lambda: trials(results("trial-")),
     "glance": _glance,
     "flickr8k": lambda: _table1("Flickr8K test", paper.FLICKR8K, ["paper", "linear", "best", "ensemble"]),

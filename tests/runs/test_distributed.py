@@ -19,8 +19,14 @@ def config(loss, **changes):
     """72 training captions in batches of 7: unequal shares, and a last batch of 2, fewer than three ranks."""
     text = TextConfig(encoder="lstm", word_dim=5, hidden=5, bidirectional=True, length_groups=2)
     model = VSEConfig(embed_dim=6, init_range=0.0, text=text, image=ImageConfig(pooling="attention", heads=2))
-    changes = {"epochs": 3, "batch_size": 7, "learning_rate": 0.5, "precision": "float32"} | changes
-    return TrainConfig(model=model, loss=loss, **changes)
+    changes = {"model": model, "epochs": 3, "batch_size": 7, "learning_rate": 0.5, "precision": "float32"} | changes
+    return TrainConfig(loss=loss, **changes)
+
+
+CLIP = VSEConfig(
+    embed_dim=6, init_range=0.0, image=ImageConfig(pooling="qkv", heads=2, width=8),
+    text=TextConfig(encoder="transformer", tokens="bpe", merges=20, word_dim=8, hidden=8, layers=1, heads=2),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -28,8 +34,10 @@ def config(loss, **changes):
     [
         (2, config(LossConfig(name="infonce", temperature=0.3), extra_pairs=3)),
         (3, config(LossConfig(num_contrastive=2), average=0.9, gradient_norm=0.3, extra_pairs=2)),
+        (2, config(LossConfig(name="infonce", temperature=0.3), model=CLIP, chunk_size=2)),
+        (2, config(LossConfig(name="infonce", temperature=0.3), by_photo=True)),
     ],
-    ids=["two-infonce", "three-ranking"],
+    ids=["two-infonce", "three-ranking", "two-clip-in-chunks", "two-by-photo"],
 )
 def test_several_ranks_equal_one_process(dataset, features, tmp_path, ranks, settings):
     more = {"stop_after": 1, "extra_text": dataset if settings.extra_pairs else None}

@@ -9,6 +9,7 @@ import torch
 
 pytest.register_assert_rewrite("coloured_shapes")
 from coloured_shapes import call, draw, refused, works  # noqa: E402
+from processes import train_in_ranks  # noqa: E402
 
 from vse.configs import ImageConfig, PixelConfig, TrainConfig, VSEConfig  # noqa: E402
 from vse.data.datasets import read_dataset  # noqa: E402
@@ -112,6 +113,15 @@ def test_resuming_equals_not_stopping_with_any_workers(shapes, tmp_path):
         train(config, dataset, photos, tmp_path / "parts", device="cpu", stop_after=epoch, resume=True, workers=workers)
     (a, _), (b, _) = (load_resume(tmp_path / name) for name in ("whole", "parts"))
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_two_processes_equal_one(shapes, tmp_path):
+    dataset, photos = shapes
+    config = replace(CONFIG, batch_size=7, precision="float32", optimizer="sgd", learning_rate=0.5)
+    train_in_ranks(tmp_path, 2, (config, dataset, photos, tmp_path / "two"), {"stop_after": 1})
+    train(config, dataset, photos, tmp_path / "one", device="cpu", stop_after=1)
+    (two, _), (one, _) = (load_resume(tmp_path / name) for name in ("two", "one"))
+    assert two.keys() == one.keys() and all(torch.allclose(two[name], one[name], atol=1e-5) for name in one)
 
 
 def test_a_photo_that_breaks_in_the_middle_is_named_and_the_run_goes_on(shapes, tmp_path, monkeypatch):
