@@ -24,6 +24,7 @@ from vse.batches import TrainingSet
 from vse.configs import TrainConfig
 from vse.data.datasets import Dataset, read_dataset
 from vse.losses import make_objective
+from vse.system.errors import InputError
 from vse.system.files import read_json
 
 MOST = 200.0  # TFLOP a training may cost
@@ -61,7 +62,8 @@ def run(name: str, above: str | None, dataset: Dataset, judged: Judged) -> dict:
     config = ranking.config_of(EXPERIMENTS[name])
     tau = over_seeds([judged.agreement(cosines(judged, scorer)) for scorer in models])
     return results.write(f"objectives-{name}", {
-        "name": f"objectives-{name}", **origin(f"objectives {name}"), "most_tflop": MOST, "about": EXPERIMENTS[name].about, "words": EXPERIMENTS[name].words,
+        "name": f"objectives-{name}", **origin(f"objectives {name}"), "most_tflop": MOST,
+        "about": EXPERIMENTS[name].about, "words": EXPERIMENTS[name].words,
         "parameters": sum(p.numel() for p in models[0].models[0].parameters()),
         "tflop": operations(models[0], config, dataset),
         "seconds": mean_and_sd([seed["training_seconds"] for seed in row["rows"]]),
@@ -75,6 +77,8 @@ def run(name: str, above: str | None, dataset: Dataset, judged: Judged) -> dict:
 
 
 def _run(names: list[str]) -> None:
+    if unknown := [name for name in names if name not in OBJECTIVES]:
+        raise InputError(f"{unknown[0]}: no such row; expected some of {', '.join(OBJECTIVES)}")
     dataset = read_dataset(find_data("flickr8k"))
     judged = Judged(dataset, find_data("flickr8k") / "Flickr8k_text")
     for name, above in zip(OBJECTIVES, (None, *OBJECTIVES), strict=False):
