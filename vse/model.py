@@ -86,7 +86,7 @@ class VSE(nn.Module):
         with torch.no_grad():
             weight[UNK_ID] = weight[UNK_ID + 1 :].mean(0)
 
-    def start_from_published(self, images: Float[np.ndarray, "n r f"]) -> None:
+    def start_from_published(self, images: Float[np.ndarray, "n v r f"]) -> None:
         """Gives CNNs that are tuned (`image.tune`) their published weights, and scales their features by `images`."""
         assert isinstance(self.image_encoder, TunedEncoder)
         self.image_encoder.load_published()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from vse.configs import ImageConfig
+from vse.encoders.dropout import Dropout
 from vse.encoders.transformer import AttentionPool
 from vse.system.errors import InputError
 
@@ -24,7 +25,7 @@ class AttentionPoolEncoder(nn.Module):
 
     def __init__(self, config: ImageConfig, feature_dim: int, regions: int, embed_dim: int):
         super().__init__()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.W_I = nn.Linear(feature_dim, config.width, bias=False)
         self.pool = AttentionPool(config.width, config.heads, regions, embed_dim)
 
@@ -48,12 +49,12 @@ class ImageEncoder(nn.Module):
         if heads and feature_dim % heads:
             raise InputError(f"image.heads = {heads}: expected a divisor of the {feature_dim} feature dimensions")
         self.attention = nn.Linear(feature_dim, heads) if heads else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.W_I = nn.Linear(feature_dim, embed_dim, bias=False)
         self.mlp = None
         if config.hidden:
             self.mlp = nn.Sequential(
-                nn.Linear(feature_dim, config.hidden), nn.GELU(), nn.Dropout(config.dropout),
+                nn.Linear(feature_dim, config.hidden), nn.GELU(), Dropout(config.dropout),
                 nn.Linear(config.hidden, embed_dim),
             )  # fmt: skip
 

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from vse.configs import TextConfig
 from vse.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from vse.encoders.dropout import Dropout
 from vse.encoders.transformer import EPS, Block, causal_mask, default_heads
 
 Tokens = Int[Tensor, "b t"]
@@ -28,7 +29,7 @@ class _Words(nn.Module):
         super().__init__()
         self.vectors = nn.Embedding(vocabulary_size, config.word_dim, padding_idx=PAD_ID)
         self.vectors.weight.requires_grad_(config.tune_words)
-        self.dropout, self.word_dropout = nn.Dropout(config.dropout), config.word_dropout
+        self.dropout, self.word_dropout = Dropout(config.dropout), config.word_dropout
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "b t w"]:
         if self.training and self.word_dropout:
@@ -77,7 +78,7 @@ class _PooledOverTime(nn.Module):
         super().__init__()
         self.words = _Words(config, vocabulary_size)
         self.pooling, self.groups = config.pooling, config.length_groups
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.out = nn.Identity() if width == embed_dim else nn.Linear(width, embed_dim)
 
     def forward(self, tokens: Tokens, lengths: Lengths) -> Unit:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
+from vse.encoders.dropout import Dropout
 from vse.system.errors import InputError
 
 States = Float[Tensor, "b t w"]
@@ -56,7 +57,7 @@ class Block(nn.Module):
         self.attention = SelfAttention(width, heads, dropout)
         self.norm_1, self.norm_2 = nn.LayerNorm(width, eps), nn.LayerNorm(width, eps)
         self.inner, self.outer = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.dropout, self.post_norm = nn.Dropout(dropout), post_norm
+        self.dropout, self.post_norm = Dropout(dropout), post_norm
         self._activation = ACTIVATIONS[activation]
 
     def forward(self, h: States, mask: Mask | None = None) -> States:
