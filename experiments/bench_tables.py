@@ -49,14 +49,15 @@ def zero_shot(rows: list[dict]) -> str:
     return markdown(header, lines)
 
 
-def objectives(rows: list[dict]) -> str:
+def objectives(rows: list[dict], differences: dict[str, dict]) -> str:
     """A row an objective: ranking, cost, agreement with people, zero-shot classes, all of the same runs."""
     lines = []
     for r in rows:
         ways = (" / ".join(f"{r[way][k]['mean']:.1f}" for k in ("r1", "r5", "r10")) for way in ("i2t", "t2i"))
         lines.append([
             r["about"], "word2vec" if r["words"] else "random", number(r["dev_rsum"]), *ways,
-            f"**{number(r['test_rsum'])}**", _over(r["difference"]), number(r["hubs_test_rsum"]),
+            f"**{number(r['test_rsum'])}**", _over(differences.get(r["name"].removeprefix("objectives-"))),
+            number(r["hubs_test_rsum"]),
         ])  # fmt: skip
     header = ["Flickr8K", "words start", "dev rsum", "i2t", "t2i", "test rsum", "over the row above", "test rsum, hubs"]
     return markdown(header, lines)

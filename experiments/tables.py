@@ -201,7 +201,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "hubs": lambda: hubs([result(f"hubs-{n}") for n in ("paper", "linear", "best", "ensemble") if has(f"hubs-{n}")]),
     "inverted-softmax": lambda: transductive(result("hubs-best")),
     "zero-shot": lambda: zero_shot(results("zero-shot-")),
-    "objectives": lambda: objectives(_objectives()),
+    "objectives": lambda: objectives(_objectives(), result("objectives")["differences"]),
     "objectives-beside": lambda: objectives_beside(_objectives()),
     "trials": lambda: trials(results("trial-")),
     "glance": _glance,

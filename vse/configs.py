@@ -67,12 +67,14 @@ class TextConfig:
     forget_bias: float = 1.0  # an LSTM's forget gates start at it, so that first words reach the last state (open)
     tune_words: bool = True  # train the word vectors (open in the paper)
     dropout: float = 0.0  # on the word vectors and on the pooled state
+    block_dropout: float = 0.0  # inside the transformer's blocks: on attention weights and on what each branch adds
     word_dropout: float = 0.0  # chance of a word to be read as <unk>
     length_groups: int = 1  # groups of like length a batch is read in, for speed: each pads to its own longest
 
     def __post_init__(self):
         check_settings(
-            self, "text.", word_dim=SIZE, hidden=SIZE, length_groups=SIZE, dropout="[0, 1)", word_dropout="[0, 1)",
+            self, "text.", word_dim=SIZE, hidden=SIZE, length_groups=SIZE, dropout="[0, 1)", block_dropout="[0, 1)",
+            word_dropout="[0, 1)",
             merges=">= 1", layers="[1, 1000]", heads="[0, 65536]", positions="[3, 65536]",
         )  # fmt: skip
 

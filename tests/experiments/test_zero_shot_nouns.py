@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import zero_shot, zero_shot_fashion, zero_shot_scenes
+from experiments import find_data, zero_shot, zero_shot_fashion, zero_shot_scenes
 from experiments.hubs import InvertedSoftmax
-from experiments.nouns import EXCLUSIVE, NOUNS, exclusive, frequent, mentions
-from vse.data.datasets import Dataset
+from experiments.nouns import EXCLUSIVE, MEET, NOUNS, exclusive, frequent, mentions
+from vse.data.datasets import Dataset, read_dataset
 from vse.system.errors import InputError
 
 
@@ -135,3 +135,17 @@ def test_a_file_that_is_not_gzipped_is_said(tmp_path):
     (tmp_path / "labels.gz").write_bytes(b"PNG?")
     with pytest.raises(InputError, match="gzipped"):
         zero_shot_fashion.read_idx(tmp_path / "labels.gz")
+
+
+def test_the_exclusive_nouns_are_those_that_the_training_captions_give():
+    try:
+        dataset = read_dataset(find_data("flickr8k"))
+    except InputError:
+        pytest.skip("Flickr8K is not here")
+    shown = mentions(dataset.split("train")) >= 2
+    meet = shown.T.astype(float) @ shown
+    columns = [[words[0] for words in NOUNS].index(label) for label in EXCLUSIVE]
+    often = [meet[c, c] for c in columns]
+    assert often == sorted(often, reverse=True)
+    for i, a in enumerate(columns):
+        assert all(meet[a, b] <= MEET * min(meet[a, a], meet[b, b]) for b in columns[:i])

@@ -196,7 +196,8 @@ class TransformerEncoder(_PooledOverTime):
     """CLIP's text tower: v = W_t LN(h_[EOS]) / |.|, h the last of the causal pre-norm blocks over [SOS] words [EOS].
 
     Paper: 77 positions are computed. Here only those up to the longest caption: what comes after a position does not
-    reach it, so the numbers are the same. Longer captions keep their first words and the [EOS].
+    reach it, so the numbers are the same; nor is the last block computed but at [EOS], which alone is read. Longer
+    captions keep their first words and the [EOS].
     """
 
     def __init__(self, config: TextConfig, vocabulary_size: int, embed_dim: int):
@@ -206,7 +207,7 @@ class TransformerEncoder(_PooledOverTime):
         self.positions = nn.Parameter(torch.empty(config.positions, width))
         heads = config.heads or default_heads(width)
         self.blocks = nn.ModuleList(
-            Block(width, heads, config.activation, config.dropout) for _ in range(config.layers)
+            Block(width, heads, config.activation, config.block_dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width, EPS)
         self.out = nn.Linear(width, embed_dim, bias=False)
@@ -229,9 +230,9 @@ class TransformerEncoder(_PooledOverTime):
         tokens = tokens.scatter(1, ends, EOS_ID)
         h = self.project(self.words(tokens)) + self.positions[: tokens.shape[1]]
         mask = causal_mask(tokens.shape[1], tokens.device)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             h = block(h, mask)
-        return self.norm(h.gather(1, ends[:, :, None].expand(-1, 1, h.shape[2])).squeeze(1))
+        return self.norm(self.blocks[-1].at(h, ends.squeeze(1)).squeeze(1))
 
 
 class BagOfWordsEncoder(nn.Module):

@@ -6,9 +6,9 @@ Knows neither words nor photos. Shapes: b batch, t positions, w width, h heads.
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear, scaled_dot_product_attention
 
 from vse.encoders.dropout import Dropout
 from vse.system.errors import InputError
@@ -39,11 +39,28 @@ class SelfAttention(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, x: States, mask: Mask | None = None) -> States:
-        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=2))
+        return self._attend(*self.qkv(x).chunk(3, dim=2), mask)
+
+    def at(self, x: States, positions: Int[Tensor, " b"]) -> Float[Tensor, "b 1 w"]:
+        """What causal attention gives one position of each sequence: no other looks."""
+        width = x.shape[2]
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q = linear(take_positions(x, positions), weight[:width], bias[:width])
+        k, v = linear(x, weight[width:], bias[width:]).chunk(2, dim=2)
+        before = torch.arange(x.shape[1], device=x.device) <= positions[:, None]
+        return self._attend(q, k, v, before[:, None])
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> States:
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
         mask = mask[:, None] if mask is not None and mask.ndim == 3 else mask
         dropout = self.dropout if self.training else 0.0
         mixed = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+def take_positions(x: States, positions: Int[Tensor, " b"]) -> Float[Tensor, "b 1 w"]:
+    """One position of each sequence."""
+    return x.gather(1, positions[:, None, None].expand(-1, 1, x.shape[2]))
 
 
 class Block(nn.Module):
@@ -66,6 +83,12 @@ class Block(nn.Module):
             return self.norm_2(h + self.dropout(self._mlp(h)))
         h = h + self.dropout(self.attention(self.norm_1(h), mask))
         return h + self.dropout(self._mlp(self.norm_2(h)))
+
+    def at(self, h: States, positions: Int[Tensor, " b"]) -> Float[Tensor, "b 1 w"]:
+        """`forward` under a causal mask at one position of each sequence: of a last block nothing else is read."""
+        assert not self.post_norm
+        read = take_positions(h, positions) + self.dropout(self.attention.at(self.norm_1(h), positions))
+        return read + self.dropout(self._mlp(self.norm_2(read)))
 
     def _mlp(self, h: States) -> States:
         return self.outer(self._activation(self.inner(h)))
