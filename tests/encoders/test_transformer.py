@@ -82,6 +82,28 @@ def test_a_block_is_its_loop_and_pytorchs_layer(post_norm, masked):
     assert torch.allclose(layer(h, src_mask=None if mask is None else ~mask), ours, atol=1e-12)
 
 
+def test_one_position_of_a_block_is_that_of_the_whole():
+    torch.manual_seed(0)
+    block, h = Block(WIDTH, 4).double().eval(), torch.randn(4, 6, WIDTH, dtype=torch.float64)
+    positions = torch.tensor([5, 0, 2, 3])
+    whole = block(h, causal_mask(6))[torch.arange(4), positions]
+    assert torch.allclose(block.at(h, positions).squeeze(1), whole, atol=1e-12)
+
+
+@pytest.mark.parametrize("pooling", ["max", "mean"])
+def test_pooled_states_are_those_of_the_caption_with_its_start_and_end(pooling):
+    encoder, (tokens, lengths) = tower(pooling=pooling), sentences()
+    states = []
+    hook = encoder.norm.register_forward_hook(lambda module, inputs, output: states.append(output))
+    vectors = encoder(tokens, lengths)
+    hook.remove()
+    for row, length in enumerate(lengths):
+        inside = states[0][row, : length + 2]
+        pooled = inside.amax(0) if pooling == "max" else inside.mean(0)
+        expected = nn.functional.normalize(encoder.out(pooled).float(), dim=0)
+        assert torch.allclose(vectors[row], expected, atol=1e-6)
+
+
 def test_a_mask_of_its_own_for_each_row_of_a_batch():
     torch.manual_seed(0)
     block, h = Block(WIDTH, 2).eval(), torch.randn(2, 4, WIDTH)

@@ -197,7 +197,7 @@ class TransformerEncoder(_PooledOverTime):
 
     Paper: 77 positions are computed. Here only those up to the longest caption: what comes after a position does not
     reach it, so the numbers are the same; nor is the last block computed but at [EOS], which alone is read. Longer
-    captions keep their first words and the [EOS].
+    captions keep their first words and the [EOS]. Not CLIP's: the states pooled over time, as the sisters'.
     """
 
     def __init__(self, config: TextConfig, vocabulary_size: int, embed_dim: int):
@@ -232,7 +232,10 @@ class TransformerEncoder(_PooledOverTime):
         mask = causal_mask(tokens.shape[1], tokens.device)
         for block in self.blocks[:-1]:
             h = block(h, mask)
-        return self.norm(self.blocks[-1].at(h, ends.squeeze(1)).squeeze(1))
+        if self.pooling == "last":
+            return self.norm(self.blocks[-1].at(h, ends.squeeze(1)).squeeze(1))
+        inside = torch.arange(tokens.shape[1], device=tokens.device) <= ends
+        return self._pool(self.norm(self.blocks[-1](h, mask)), inside, ends.squeeze(1) + 1)
 
 
 class BagOfWordsEncoder(nn.Module):
