@@ -45,7 +45,7 @@ def _trial(about: str, recipe: str = "best", changes: dict | None = None, **othe
 
 
 _RANKING = {"loss.name": "ranking"}
-_HARDEST = {"loss.name": "hardest", "loss.warmup_epochs": 3, "learning_rate": 2e-4}
+_HARDEST = {"loss.name": "hardest", "loss.reduction": "mean", "loss.warmup_epochs": 3, "learning_rate": 5e-4}
 _WORDS = {"model.text.tokens": "words"}
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -83,7 +83,11 @@ EXPERIMENTS: dict[str, Experiment] = {
     "objective-infonce-random": Experiment("InfoNCE: `best`", words=False, test=True),
     "objective-clip": Experiment("CLIP, pieces of words", "clip", words=False, test=True),
     # Trials for its rows, on dev.
-    "trial-hardest": _trial("hardest negatives, learning rate 2e-4, after 3 epochs of the sum", changes=_HARDEST),
+    "trial-hardest": _trial("hardest negatives, learning rate 5e-4, after 3 epochs of the mean", changes=_HARDEST),
+    "trial-hardest-less-dropout": _trial(
+        "hardest negatives, learning rate 5e-4, dropout 0.2",
+        changes=_HARDEST | {"model.text.dropout": 0.2, "model.image.dropout": 0.2},
+    ),
 }
 
 # The rows of the table of objectives, as it prints them.

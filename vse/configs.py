@@ -101,7 +101,9 @@ class LossConfig:
     name: Literal["ranking", "hardest", "infonce"] = "ranking"
     margin: float = 0.2  # a of the ranking loss, in cosine (supplement)
     num_contrastive: int = 0  # contrastive items drawn per pair from the batch; 0 = all of them (open in the paper)
-    reduction: Literal["sum", "mean"] = "sum"  # of "ranking" over contrastive items, a factor on the learning rate
+    # over contrastive items, of "ranking" and of the epochs before "hardest": a factor on the learning rate; Adam keeps
+    # the scale of past gradients for long, so "mean" before "hardest", whose costs it is near
+    reduction: Literal["sum", "mean"] = "sum"
     warmup_epochs: int = 0  # "hardest": epochs of the sum over all contrastive items first
     temperature: float = 0.05  # starting temperature of "infonce", in cosine
     learn_temperature: bool = True  # "infonce": the temperature is trained (CLIP, Radford 2021)

@@ -130,7 +130,7 @@ class _Training:
         self.draws = torch.Generator()  # contrastive items: the same on every rank
         self.objective = make_objective(config.loss, self.draws).to(place.device)
         # "hardest" from a random start collapses (VSE++, section 4): first the sum over all.
-        self.first_objective = RankingLoss(config.loss.margin)
+        self.first_objective = RankingLoss(config.loss.margin, reduction=config.loss.reduction)
         parameters = {f"model.{n}": p for n, p in self.model.named_parameters() if p.requires_grad}
         parameters |= {f"objective.{n}": p for n, p in self.objective.named_parameters() if p.requires_grad}
         modules: dict[str, nn.Module] = {"model": self.model, "objective": self.objective}

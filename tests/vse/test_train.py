@@ -86,6 +86,15 @@ def test_it_learns_what_sentences_say(dataset, features, tmp_path, settings):
     assert last["loss"] < 0.7 * first["loss"]
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_before_the_hardest_negatives_all_count_as_in_the_ranking_loss(dataset, features, tmp_path, reduction):
+    for name, warmup_epochs in (("ranking", 0), ("hardest", 1)):
+        loss = LossConfig(name=name, reduction=reduction, warmup_epochs=warmup_epochs)
+        train(replace(PLAIN, epochs=2, loss=loss), dataset, features, tmp_path / name, device="cpu", stop_after=2)
+    losses = [[line["loss"] for line in lines(tmp_path / name)] for name in ("ranking", "hardest")]
+    assert losses[0][0] == losses[1][0] and losses[0][1] != losses[1][1]
+
+
 def test_the_row_is_that_of_the_best_epochs_model(dataset, features, plain):
     row = train(PLAIN, dataset, features, plain, device="cpu", resume=True)  # finished: nothing is done again
     assert row == evaluate([load(plain)], dataset.split("dev"), [features])
