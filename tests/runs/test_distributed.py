@@ -34,7 +34,7 @@ CLIP = VSEConfig(
     [
         (2, config(LossConfig(name="infonce", temperature=0.3), extra_pairs=3)),
         (3, config(LossConfig(num_contrastive=2), average=0.9, gradient_norm=0.3, extra_pairs=2)),
-        (2, config(LossConfig(name="infonce", temperature=0.3), model=CLIP, chunk_size=2)),
+        (2, config(LossConfig(name="infonce", temperature=0.3), model=CLIP, chunk_size=2, learning_rate=0.1)),
         (2, config(LossConfig(name="infonce", temperature=0.3), by_photo=True)),
     ],
     ids=["two-infonce", "three-ranking", "two-clip-in-chunks", "two-by-photo"],
