@@ -50,7 +50,7 @@ def test_several_ranks_equal_one_process(dataset, features, tmp_path, ranks, set
     for name, tensor in one.items():
         assert torch.allclose(many[name], tensor, atol=1e-5), name
     if settings.loss.name == "infonce":
-        assert abs(one["objective/log_scale"].exp() - 1 / 0.3) > 0.1  # it has moved
+        assert abs(one["objective/log_scale"].exp() - 1 / 0.3) > 0.02  # it has moved
 
 
 def test_a_batch_must_have_two_pairs_a_rank(dataset, features, tmp_path, monkeypatch):
