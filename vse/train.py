@@ -165,7 +165,8 @@ class _Training:
                 self.objective.clamp_()
             self._average(run.epoch * steps + step)
             total += loss.detach()
-        return total.item() / steps
+        # A scale that vanished makes every score, and so the loss, the same finite number.
+        return total.item() / steps if math.isfinite(self.temperature or 0.0) else math.inf
 
     def loss(self, objective: nn.Module, batch: Batch) -> torch.Tensor | ChunkedLoss | SummedLoss:
         """The objective between two views: photo and caption, or two captions of one image where there is no photo."""
@@ -208,6 +209,11 @@ class _Training:
             loss = (1 - self.config.loss.distill) * loss + self.config.loss.distill * distilled
         return loss
 
+    @property
+    def temperature(self) -> float | None:
+        """Of InfoNCE, learned so far; None of the other objectives."""
+        return (-self.objective.log_scale).exp().item() if isinstance(self.objective, InfoNCELoss) else None
+
     def measure(self) -> Measured:
         """The dev row of the model that would be kept."""
         row = evaluate([self.output_model], self.dev, [self.features], bootstrap=0)
@@ -215,9 +221,7 @@ class _Training:
 
     def save(self) -> None:
         """Writes the run folder."""
-        learned = {}
-        if isinstance(self.objective, InfoNCELoss):
-            learned = {"temperature": math.exp(-self.objective.log_scale.item())}
+        learned = {} if self.temperature is None else {"temperature": self.temperature}
         checkpoint.save_run(self.out, self.output_model, self.settings | learned)
 
     def _average(self, step: int) -> None:

@@ -346,6 +346,12 @@ def test_a_run_that_diverges_keeps_its_last_good_state(dataset, features, tmp_pa
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.is_file()}
 
 
+def test_a_temperature_that_runs_away_is_a_run_that_diverges(dataset, features, tmp_path):
+    config = replace(PLAIN, optimizer="adam", learning_rate=1e38, gradient_norm=0.0, loss=LossConfig(name="infonce"))
+    with pytest.raises(InputError, match="diverged in epoch 1 .*nothing was saved; give a lower"):
+        train(config, dataset, features, tmp_path / "run", device="cpu")
+
+
 def test_what_was_chosen_is_said_and_saved(plain, capsys, dataset, features, tmp_path):
     train(PLAIN, dataset, features, tmp_path / "run", device="cpu", stop_after=1)
     chosen = resolve_precision("auto")
