@@ -5,7 +5,6 @@ training and dev: what is right about a pair that was never seen together was pu
 of a held-out pair is asked for, whatever its split, since none was trained on. Light trainings of 20 epochs, 3 seeds.
 """
 
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def accuracies(model: VSE, features: Features, truth: dict, names: list[str]) ->
 
 
 def run() -> dict:
-    """All models and seeds, written to results/zero-shot-scenes.json."""
+    """All models and seeds, written to results/scenes-zero-shot.json."""
     dataset = read_dataset("scenes")
     truth = read_truth(Path(dataset.root).parent)
     paths = [dataset.path(i) for i in range(len(dataset.images))]
@@ -87,7 +86,7 @@ def run() -> dict:
         config, of_seeds = changed(RECIPES[recipe](), changes), []
         for seed in SEEDS:
             folder = RUNS / f"zero-shot-scenes-{name}-{seed}"
-            train(dataclasses.replace(config), smaller, features, folder, seed=seed, resume=True)
+            train(config, smaller, features, folder, seed=seed, resume=True)
             model = checkpoint.load(folder)
             asked = {"seen": seen, "unseen": unseen}
             of_seeds.append({which: accuracies(model, features, truth, names) for which, names in asked.items()})

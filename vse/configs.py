@@ -74,8 +74,8 @@ class TextConfig:
     def __post_init__(self):
         check_settings(
             self, "text.", word_dim=SIZE, hidden=SIZE, length_groups=SIZE, dropout="[0, 1)", block_dropout="[0, 1)",
-            word_dropout="[0, 1)",
-            merges=">= 1", layers="[1, 1000]", heads="[0, 65536]", positions="[3, 65536]",
+            word_dropout="[0, 1)", merges=">= 1", layers="[1, 1000]", heads="[0, 65536]",
+            positions="[3, 65536]",
         )  # fmt: skip
 
 
@@ -104,7 +104,7 @@ class LossConfig:
     # over contrastive items, of "ranking" and of the epochs before "hardest": a factor on the learning rate; Adam keeps
     # the scale of past gradients for long, so "mean" before "hardest", whose costs it is near
     reduction: Literal["sum", "mean"] = "sum"
-    warmup_epochs: int = 0  # "hardest": epochs of the sum over all contrastive items first
+    warmup_epochs: int = 0  # "hardest": epochs of all contrastive items first
     temperature: float = 0.05  # starting temperature of "infonce", in cosine
     learn_temperature: bool = True  # "infonce": the temperature is trained (CLIP, Radford 2021)
     distill: float = 0.0  # weight of the distillation from teachers, beside 1 - distill of the objective
