@@ -37,16 +37,30 @@ def zero_shot(rows: list[dict]) -> str:
         lines.append([r["about"], *cells[:2], tagger[0], *cells[2:], tagger[1]])
     chance = [f"{rows[0]['chance'][figure]:.1f}" for figure in ("map", "accuracy")]
     lines.append(["chance", chance[0], "", "", chance[1], "", ""])
-    header = [
-        "Flickr8K test",
-        "60 nouns, mAP",
-        "name alone",
-        "supervised",
-        "12 nouns, accuracy",
-        "name alone",
-        "supervised",
-    ]
+    header = ["Flickr8K test", "60 nouns, mAP", "name alone", "supervised", "12 nouns, accuracy", "name alone",
+              "supervised"]  # fmt: skip
     return markdown(header, lines)
+
+
+def fashion(result: dict) -> str:
+    """A row a model: accuracy on Fashion-MNIST, beside chance and a supervised tagger on the same features."""
+    lines = [[r["about"], number(r["templates"]), number(r["name_alone"])] for r in result["rows"]]
+    lines += [["supervised", f"{result['supervised']:.1f}", ""], ["chance", f"{result['chance']:.1f}", ""]]
+    return markdown(["Fashion-MNIST, accuracy", "templates", "name alone"], lines)
+
+
+def scenes_zero_shot(result: dict) -> str:
+    """A row a model: accuracy of drawn scenes whose pair of thing and color was seen in training, and was not."""
+    kinds = {"thing": "10 things", "colour": "5 colors", "weather": "6 weathers", "phrase": "50 phrases"}
+    lines = [
+        [r["about"], *(
+            " / ".join(number(r["accuracy"][which][kind]["templates"]) for which in ("seen", "unseen"))
+            for kind in kinds
+        )]
+        for r in result["rows"]
+    ]  # fmt: skip
+    lines.append(["chance", *(f"{result['chance'][kind]:.0f}" for kind in kinds)])
+    return markdown(["scenes, accuracy: seen / unseen", *kinds.values()], lines)
 
 
 def objectives(rows: list[dict], differences: dict[str, dict]) -> str:

@@ -9,8 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments import RESULTS, paper
-from experiments.bench_tables import hubs, objectives, objectives_beside, transductive, trials, zero_shot
+from experiments import RESULTS, bench_tables, paper
 from experiments.markdown import COLUMNS, has, markdown, number, recalls_of, result, results
 from experiments.regularities.tables import explained, flickr_rows, lead, scene_rows
 from experiments.results import main as run
@@ -198,12 +197,16 @@ def _objectives() -> list[dict]:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "hubs": lambda: hubs([result(f"hubs-{n}") for n in ("paper", "linear", "best", "ensemble") if has(f"hubs-{n}")]),
-    "inverted-softmax": lambda: transductive(result("hubs-best")),
-    "zero-shot": lambda: zero_shot(results("zero-shot-")),
-    "objectives": lambda: objectives(_objectives(), result("objectives")["differences"]),
-    "objectives-beside": lambda: objectives_beside(_objectives()),
-    "trials": lambda: trials(results("trial-")),
+    "hubs": lambda: bench_tables.hubs(
+        [result(f"hubs-{n}") for n in ("paper", "linear", "best", "ensemble") if has(f"hubs-{n}")]
+    ),
+    "inverted-softmax": lambda: bench_tables.transductive(result("hubs-best")),
+    "zero-shot": lambda: bench_tables.zero_shot(results("zero-shot-")),
+    "zero-shot-fashion": lambda: bench_tables.fashion(result("fashion-zero-shot")),
+    "zero-shot-scenes": lambda: bench_tables.scenes_zero_shot(result("scenes-zero-shot")),
+    "objectives": lambda: bench_tables.objectives(_objectives(), result("objectives")["differences"]),
+    "objectives-beside": lambda: bench_tables.objectives_beside(_objectives()),
+    "trials": lambda: bench_tables.trials(results("trial-")),
     "glance": _glance,
     "flickr8k": lambda: _table1("Flickr8K test", paper.FLICKR8K, ["paper", "linear", "best", "ensemble"]),
     "shipped": lambda: _seed(result("best"), 0),

@@ -31,6 +31,7 @@ from vse.model import VSE
 from vse.pixel_batches import PixelSet
 from vse.runs import checkpoint, distributed
 from vse.runs.loop import Measured, Run, claimed, say, seed_of
+from vse.runs.started import start_from
 from vse.system.errors import InputError
 from vse.system.files import sha256_of
 from vse.system.precision import autocast
@@ -49,6 +50,7 @@ def train(
     merges: Path | None = None,
     extra_text: Dataset | None = None,
     teachers: Sequence[tuple[VSE, Features]] = (),
+    start: VSE | None = None,
     resume: bool = False,
     device: str = "auto",
     workers: int = 0,
@@ -60,6 +62,7 @@ def train(
     together by the same objective, and their words enter the vocabulary.
     `merges`: OpenAI's file, instead of merges learned from the captions (`config.model.text.tokens = "bpe"`).
     `teachers`: trained models, each with its features, whose mean score is distilled (`config.loss.distill`).
+    `start`: a trained model to begin from, in place of a random start (see `start_from`).
     `features`: of the photos, or their files where the model learns from pixels (`config.model.pixels`), which
     `workers` processes decode.
     `resume` goes on where a killed run with the same settings stopped, also when nothing had been saved yet;
@@ -76,12 +79,14 @@ def train(
         "merges": _named(merges, "OpenAI's bpe_simple_vocab_16e6.txt.gz") if merges else None,
         "extra_text": extra_text.fingerprint() if extra_text else None,
         "teachers": [model.fingerprint for model, _ in teachers],
+        "start": start.fingerprint if start else None,
         "feature_identity": _identity(features),
     }  # fmt: skip
     with claimed(out, settings, config.precision, resume, place) as settings:
         training = _Training(
-            config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, place, settings, workers
-        )
+            config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, start, place, settings,
+            workers,
+        )  # fmt: skip
         run = training.run
         run.fit(training.epoch, training.measure, training.save, len(training.data), stop_after)
         row = evaluate([checkpoint.load(out, str(place.device))], training.dev, [features])
@@ -93,8 +98,9 @@ class _Training:
     """What is learned from and what learns: data, model, objective and running mean of one run."""
 
     def __init__(
-        self, config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, place, settings, workers
-    ):
+        self, config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, start, place, settings,
+        workers,
+    ):  # fmt: skip
         self.config, self.features, self.out, self.seed = config, features, out, seed
         self.place, self.settings, self.precision = place, settings, settings["precision"]
         train_split, self.dev = dataset.split("train"), dataset.split("dev")
@@ -126,9 +132,13 @@ class _Training:
         if config.model.image.tune:
             sample = np.unique(np.linspace(0, len(train_split.images) - 1, _CALIBRATED).astype(int))
             self.model.start_from_published(features.take([train_split.images[i] for i in sample]))
+        if start:
+            words = start_from(self.model, start)
+            say(f"started from a trained model: {words} of {len(vocabulary)} words are in it", place)
         self.model.to(place.device)
         self.draws = torch.Generator()  # contrastive items: the same on every rank
-        self.objective = make_objective(config.loss, self.draws).to(place.device)
+        learned = {"temperature": start.temperature} if start and config.loss.learn_temperature else {}
+        self.objective = make_objective(dataclasses.replace(config.loss, **learned), self.draws).to(place.device)
         # "hardest" from a random start collapses (VSE++, section 4): first the sum over all.
         self.first_objective = RankingLoss(config.loss.margin, reduction=config.loss.reduction)
         parameters = {f"model.{n}": p for n, p in self.model.named_parameters() if p.requires_grad}

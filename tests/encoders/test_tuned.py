@@ -18,6 +18,7 @@ from vse.features.networks import load_cnn  # noqa: E402
 from vse.features.side_by_side import open_combined  # noqa: E402
 from vse.losses import LossConfig  # noqa: E402
 from vse.runs.checkpoint import load, load_resume  # noqa: E402
+from vse.runs.started import start_from  # noqa: E402
 from vse.system.errors import InputError  # noqa: E402
 from vse.train import train  # noqa: E402
 
@@ -83,6 +84,20 @@ def test_a_fresh_tuned_encoder_sees_what_the_frozen_one_sees(small):
         a, b = ours[..., part], theirs[..., part]
         assert (a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()) > 0.9999
         assert np.linalg.norm(a.mean(1), axis=1).mean() == pytest.approx(1, abs=0.02)
+
+
+def test_it_starts_from_the_run_of_frozen_features(small, tmp_path):
+    """Then it sees what that run sees, but for the rounding of the maps and the scales, see above."""
+    dataset, cut, frozen = small
+    still = replace(CONFIG.model, image=replace(CONFIG.model.image, tune=False))
+    train(replace(CONFIG, model=still, epochs=1), dataset, frozen, tmp_path / "frozen", device="cpu")
+    start = load(tmp_path / "frozen")
+    train(replace(CONFIG, learning_rate=1e-9, epochs=1), dataset, cut, tmp_path / "tuned", device="cpu", start=start)
+    names = list(dataset.images)
+    a, b = start.encode_images(frozen.take(names)), load(tmp_path / "tuned").encode_images(cut.take(names))
+    assert (a * b).sum(1).min() > 0.999
+    with pytest.raises(InputError, match="image_encoder"):  # frozen from tuned: the other way is none
+        start_from(start, load(tmp_path / "tuned"))
 
 
 def test_the_batch_norms_keep_their_statistics():

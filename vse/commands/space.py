@@ -26,6 +26,7 @@ def train(
     merges: Path | None = None,
     extra_text: str | None = None,
     teachers: list[Path] = [],  # noqa: B006  tyro reads it, nothing changes it
+    start: Path | None = None,
     resume: bool = False,
     device: Device = "auto",
     workers: Annotated[int, Between(0, 256)] = 2,
@@ -41,6 +42,8 @@ def train(
         extra_text: a data set whose captions alone are used (see --extra-pairs); photos of DATA's dev and test
             splits are left out of it by photo id.
         teachers: trained runs on the same features, whose mean score is distilled (see --loss.distill).
+        start: a trained run to begin from, on other photos or to tune its CNNs (see --model.image.tune); words that
+            are new to it start from --word-vectors.
         workers: processes that decode photos, for a model that learns from pixels (see --model.pixels.tower).
         resume: go on with the same command after a kill. Several processes: start it through torchrun.
     """
@@ -65,7 +68,8 @@ def train(
     row = train(
         config, dataset, opened, out,
         seed=seed, word_vectors=word_vectors, merges=merges, extra_text=read_extra_text(extra_text, dataset),
-        teachers=[(load(run), opened) for run in teachers], resume=resume, device=device, workers=workers,
+        teachers=[(load(run), opened) for run in teachers], start=load(start) if start else None, resume=resume,
+        device=device, workers=workers,
     )  # fmt: skip
     if is_first_process():
         print(table([list(HEADER), ["dev, best epoch", *row.cells()]]))

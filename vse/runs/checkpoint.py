@@ -185,6 +185,7 @@ _NAMES = {
     "train": "", "seed": "--seed", "data": "DATA", "data_fingerprint": "the captions or splits of DATA",
     "word_vectors": "--word-vectors", "word_vectors_file": "--word-vectors", "merges": "--merges",
     "extra_text": "--extra-text", "encoder": "--encoder", "teachers": "--teachers", "feature_identity": "--features",
+    "start": "--start",
 }  # fmt: skip
 
 
