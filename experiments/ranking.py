@@ -18,6 +18,7 @@ from vse.configs import TrainConfig
 from vse.data.datasets import Dataset, read_dataset
 from vse.evaluate import evaluate
 from vse.features.build import extract_features
+from vse.features.pictures import PhotoFiles, Photos
 from vse.features.side_by_side import combine_features
 from vse.features.store import Features, open_features
 from vse.model import VSE
@@ -27,11 +28,14 @@ from vse.system.errors import InputError
 from vse.train import train
 
 EXTRACTED = Path("features")
+WORKERS = 2  # processes that decode photos, of models that learn from pixels
 
 
-def features_of(experiment: Experiment) -> Features:
-    """The experiment's features, side by side, extracted first where they are not there yet."""
+def features_of(experiment: Experiment) -> Photos:
+    """The experiment's features, side by side, extracted first where they are not there yet; or the photos' files."""
     dataset = read_dataset(find_data(experiment.photos))
+    if not experiment.features:
+        return PhotoFiles.of(dataset)
     paths = [dataset.path(i) for i in range(len(dataset.images))]
     return extracted(dataset.name, experiment.features, paths, dataset.images)
 
@@ -96,37 +100,42 @@ def _trained_rows(name: str, experiment: Experiment, dataset: Dataset) -> list[d
     return rows
 
 
-def train_seeds(
-    name: str, experiment: Experiment, dataset: Dataset, features: Features, seeds: tuple[int, ...]
-) -> None:
+def train_seeds(name: str, experiment: Experiment, dataset: Dataset, features: Photos, seeds: tuple[int, ...]) -> None:
     """Trains these seeds into runs/NAME-SEED, or goes on with what is there."""
     words = find_data(WORD_VECTORS) if experiment.words else None
     teachers = list(zip(*trained(experiment.teachers), strict=True))
     for seed in seeds:
         run_folder = RUNS / f"{name}-{seed}"
         print(f"{run_folder}: {experiment.about}", flush=True)
+        start = checkpoint.load(_there(experiment.start, seed)) if experiment.start else None
         train(
             config_of(experiment), dataset, features, run_folder,
-            seed=seed, word_vectors=words, teachers=teachers, resume=True,
+            seed=seed, word_vectors=words, teachers=teachers, start=start, resume=True, workers=WORKERS,
         )  # fmt: skip
 
 
-def trained(names: tuple[str, ...]) -> tuple[list[VSE], list[Features]]:
+def trained(names: tuple[str, ...]) -> tuple[list[VSE], list[Photos]]:
     """The models of all seeds of these experiments, and the features of each.
 
     Raises InputError where a run is not there.
     """
     models, features = [], []
     for name in names:
-        runs = [RUNS / f"{name}-{seed}" for seed in EXPERIMENTS[name].seeds]
-        if missing := [run for run in runs if not run.is_dir()]:
-            raise InputError(f"{missing[0]}: not there; train it with: python -m experiments.ranking {name}")
+        runs = [_there(name, seed) for seed in EXPERIMENTS[name].seeds]
         features += [features_of(EXPERIMENTS[name])] * len(runs)
         models += map(checkpoint.load, runs)
     return models, features
 
 
-def _evaluated(models: list[VSE], features: list[Features], experiment: Experiment, dataset: Dataset) -> dict:
+def _there(name: str, seed: int) -> Path:
+    """The run folder of a seed of an experiment. Raises InputError where it is not there."""
+    run = RUNS / f"{name}-{seed}"
+    if not run.is_dir():
+        raise InputError(f"{run}: not there; train it with: python -m experiments.ranking {name}")
+    return run
+
+
+def _evaluated(models: list[VSE], features: list[Photos], experiment: Experiment, dataset: Dataset) -> dict:
     """{"dev": row, "test": row}, the test row only where the experiment reads it."""
     splits = ("dev", "test") if experiment.test else ("dev",)
     return {split: evaluate(models, dataset.split(split), features).as_dict() for split in splits}

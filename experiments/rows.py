@@ -12,9 +12,14 @@ FEATURES = {
     "lite2-flip-grid3": ("efficientnet-lite2", FLIP, 3, "bfloat16"),
     "lite1-flip-grid3": ("efficientnet-lite1", FLIP, 3, "bfloat16"),
     "lite0-flip-grid3": ("efficientnet-lite0", FLIP, 3, "bfloat16"),
+    # Maps below the last blocks, for CNNs that are tuned from there.
+    "lite2-cut": ("efficientnet-lite2@19", FLIP, 1, "bfloat16"),
+    "lite1-cut": ("efficientnet-lite1@19", FLIP, 1, "bfloat16"),
+    "lite0-cut": ("efficientnet-lite0@14", FLIP, 1, "bfloat16"),
 }
 SUBSET = "flickr30k/dataset_flickr30k_subset.json"
 THREE_CNNS = ("lite2-flip-grid3", "lite1-flip-grid3", "lite0-flip-grid3")
+THREE_CUT = ("lite2-cut", "lite1-cut", "lite0-cut")
 
 
 @dataclass(frozen=True)
@@ -23,13 +28,14 @@ class Experiment:
 
     about: str
     recipe: str = "best"
-    features: tuple[str, ...] = THREE_CNNS
+    features: tuple[str, ...] = THREE_CNNS  # none: it learns from pixels
     changes: dict = field(default_factory=dict)  # {"loss.margin": 0.3}
     data: str = "flickr8k"
     photos: str = "flickr8k"  # the data set whose photos these are; rows are matched by name
     seeds: tuple[int, ...] = (0, 1, 2)
     test: bool = False  # read the test split; only for what was settled on dev
     words: bool = True  # start from word2vec
+    start: str = ""  # begins where the same seed of this experiment ended
     members: tuple[str, ...] = ()  # an ensemble of these experiments' runs, all seeds
     teachers: tuple[str, ...] = ()  # distilled from these experiments' runs, all seeds
 
@@ -49,6 +55,12 @@ _MARGIN = {
 }  # fmt: skip
 _RANKING = {"loss.name": "ranking"} | _MARGIN
 _HARDEST = {"loss.name": "hardest", "loss.warmup_epochs": 8} | _MARGIN
+# The CNNs' last two blocks and heads move a little, in batches of 256 photos with all their captions.
+_TUNED = {
+    "model.image.tune": True, "by_photo": True, "batch_size": 1280, "epochs": 8, "learning_rate": 3e-4, "cnn_rate": 0.3,
+    "warmup_steps": 20,
+}  # fmt: skip
+_PIXELS = {"model.pixels.size": 64, "epochs": 12, "learning_rate": 5e-4}
 _WORDS = {"model.text.tokens": "words"}
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -85,6 +97,15 @@ EXPERIMENTS: dict[str, Experiment] = {
     "objective-clip-words": Experiment("CLIP, words", "clip", changes=_WORDS, test=True),
     "objective-infonce-random": Experiment("InfoNCE: `best`", words=False, test=True),
     "objective-clip": Experiment("CLIP, pieces of words", "clip", words=False, test=True),
+    # CNNs that are not frozen: a table of its own (docs/results/ranking.md).
+    "tuned": Experiment("one model, three CNNs tuned", features=THREE_CUT, changes=_TUNED, start="best", test=True),
+    # Towers from a random start, on 6,000 photos.
+    "pixels-resnet": Experiment(
+        "ResNet", "clip", (), _PIXELS | {"model.pixels.tower": "resnet"}, seeds=(0,), words=False, test=True
+    ),
+    "pixels-vit": Experiment(
+        "ViT", "clip", (), _PIXELS | {"model.pixels.tower": "vit"}, seeds=(0,), words=False, test=True
+    ),
     # Trials for its rows, on dev.
     "trial-hardest": _trial("hardest negatives after 8 epochs of all, batches of 128, dropout 0.2", changes=_HARDEST),
 }

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from vse.configs import VSEConfig
 from vse.data.datasets import Dataset
 from vse.data.sentences import pad
-from vse.data.vocabulary import PAD_ID, UNK_ID, Tokens
+from vse.data.vocabulary import EOS_ID, PAD_ID, UNK_ID, Tokens
 from vse.encoders.image import AttentionPoolEncoder, ImageEncoder
 from vse.encoders.pixels import PixelEncoder
 from vse.encoders.text import make_text_encoder
@@ -62,7 +62,8 @@ class VSE(nn.Module):
         """The number of vocabulary words whose vectors were set to the given ones (section 3.1: word2vec).
 
         They are scaled so that their root mean square is that of the initial vectors, which keeps the other weights'
-        scale right. Words that the file lacks keep their random start. Raises InputError for another dimension.
+        scale right, or all are scaled to the one that the encoder wants (`given_rms`). Words that the file lacks keep
+        their random start. Raises InputError for another dimension.
         """
         weight = self.text_encoder.words.vectors.weight
         ids = [i for i, token in enumerate(self.vocabulary.tokens) if token in vectors and i != PAD_ID]
@@ -75,7 +76,9 @@ class VSE(nn.Module):
                 f" give another file, or set text.word_dim = {rows.shape[1]}"
             )
         with torch.no_grad():
-            rows *= weight[UNK_ID:].square().mean().sqrt() / rows.square().mean().sqrt()
+            if self.text_encoder.given_rms:
+                weight[EOS_ID + 1 :] *= self.text_encoder.given_rms / _rms(weight[EOS_ID + 1 :])
+            rows *= _rms(weight[EOS_ID + 1 :]) / _rms(rows)
             weight[ids] = rows
         self._start_unknown()
         return len(ids)
@@ -194,6 +197,10 @@ def _image_encoder(config: VSEConfig, feature_dim: int, info: dict) -> nn.Module
     if not regions:
         raise InputError('image.pooling = "qkv": these features do not tell how many regions they have')
     return AttentionPoolEncoder(config.image, feature_dim, regions, config.embed_dim)
+
+
+def _rms(rows: Tensor) -> float:
+    return rows.square().mean().sqrt().item()
 
 
 def _bar(batches: Sequence, label: str, progress: bool) -> Iterable:

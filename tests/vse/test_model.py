@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vse.data.vocabulary import PAD_ID, SPECIALS, UNK_ID, Vocabulary
+from vse.data.vocabulary import EOS_ID, PAD_ID, SPECIALS, UNK_ID, Vocabulary
 from vse.encoders.image import ImageConfig
 from vse.encoders.text import TextConfig
 from vse.model import VSE, VSEConfig, _alike
@@ -156,10 +156,26 @@ def test_word_vectors_are_set_in_proportion_and_at_the_scale_of_the_start():
     pretrained = np.stack([given["dog"], given["boat"]])
     ratio = after[ids].numpy() / pretrained
     assert np.allclose(ratio, ratio[0, 0], rtol=1e-4)  # one factor for all: lengths keep their proportion
-    assert after[ids].square().mean().sqrt() == pytest.approx(before[UNK_ID:].square().mean().sqrt().item(), rel=1e-4)
+    assert after[ids].square().mean().sqrt() == pytest.approx(
+        before[EOS_ID + 1 :].square().mean().sqrt().item(), rel=1e-4
+    )
     others = [i for i in range(len(model.vocabulary)) if i not in (*ids, UNK_ID)]
     assert torch.equal(after[others], before[others])
     assert torch.allclose(after[UNK_ID], after[UNK_ID + 1 :].mean(0))  # an unknown word is the mean word
+
+
+def test_the_transformer_gets_word_vectors_that_adam_does_not_forget():
+    """Its random start has a root mean square of 0.02, of which a step at a learning rate of 1e-3 is a 20th.
+
+    Words without a vector are as large: a block's norm would blow up what is small.
+    """
+    model = make("transformer", init_range=0.0)
+    assert model.set_word_vectors({"dog": features(6, seed=1), "boat": features(6, seed=2)}) == 2
+    weight = model.text_encoder.words.vectors.weight.detach()
+    given = [model.vocabulary.ids[word] for word in ("dog", "boat")]
+    assert weight[given].square().mean().sqrt() == pytest.approx(1.0, rel=1e-4)
+    others = [i for i in range(UNK_ID + 1, len(weight)) if i not in given]
+    assert weight[others].square().mean().sqrt() == pytest.approx(1.0, rel=1e-4)
 
 
 def test_no_known_word_changes_nothing():

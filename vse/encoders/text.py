@@ -74,6 +74,8 @@ class _PooledOverTime(nn.Module):
     what padding costs.
     """
 
+    given_rms: float | None = None  # root mean square of word vectors that are given; None: that of the random start
+
     def __init__(self, config: TextConfig, vocabulary_size: int, width: int, embed_dim: int):
         super().__init__()
         self.words = _Words(config, vocabulary_size)
@@ -200,6 +202,10 @@ class TransformerEncoder(_PooledOverTime):
     captions keep their first words and the [EOS]. Not CLIP's: the states pooled over time, as the sisters'.
     """
 
+    # Adam moves every weight by about the learning rate a step: at CLIP's start, 0.02, word2vec would be forgotten
+    # within an epoch.
+    given_rms = 1.0
+
     def __init__(self, config: TextConfig, vocabulary_size: int, embed_dim: int):
         width = config.hidden
         super().__init__(config, vocabulary_size, width, embed_dim)
@@ -228,7 +234,11 @@ class TransformerEncoder(_PooledOverTime):
         tokens = nn.functional.pad(tokens[:, :words], (1, 1), value=PAD_ID)
         tokens[:, 0] = BOS_ID
         tokens = tokens.scatter(1, ends, EOS_ID)
-        h = self.project(self.words(tokens)) + self.positions[: tokens.shape[1]]
+        words = self.words(tokens)
+        if self.training and self.words.dropout.p:  # the [EOS] asks for the words: its question is not to be noise
+            special = (tokens == BOS_ID) | (tokens == EOS_ID)
+            words = torch.where(special[:, :, None], self.words.vectors(tokens), words)
+        h = self.project(words) + self.positions[: tokens.shape[1]]
         mask = causal_mask(tokens.shape[1], tokens.device)
         for block in self.blocks[:-1]:
             h = block(h, mask)
@@ -243,6 +253,8 @@ class BagOfWordsEncoder(nn.Module):
 
     No bias and no nonlinearity, so that word vectors add up in the joint space.
     """
+
+    given_rms = None
 
     def __init__(self, config: TextConfig, vocabulary_size: int, embed_dim: int):
         super().__init__()
