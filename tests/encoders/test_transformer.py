@@ -156,6 +156,16 @@ def test_word_dropout_leaves_the_special_tokens():
     assert (seen[0][:, 0] == BOS_ID).all() and ((seen[0] == EOS_ID).sum(1) == 1).all()
 
 
+def test_dropout_leaves_the_question_of_the_end_as_it_is():
+    """Without words to read, the states are those of [SOS] and [EOS] alone, which dropout does not reach."""
+    encoder = tower(dropout=0.5).train()
+    encoder.dropout.p = 0.0  # of the pooled state
+    tokens, none = torch.full((4, 1), PAD_ID), torch.zeros(4, dtype=torch.long)
+    assert in_double(encoder, tokens, none) == pytest.approx(in_double(encoder.eval(), tokens, none), abs=1e-12)
+    tokens, lengths = sentences()
+    assert not np.allclose(in_double(encoder.train(), tokens, lengths), in_double(encoder.eval(), tokens, lengths))
+
+
 def test_the_random_start_is_clips():
     """The deviations of open_clip's `init_parameters`, of a tower large enough to measure them."""
     clip = oracles.open_clip()
