@@ -50,6 +50,16 @@ def _trial(about: str, recipe: str = "best", changes: dict | None = None, **othe
     return Experiment(about, recipe, changes=changes or {}, seeds=(0,), **others)
 
 
+def _clip_trial(about: str, changes: dict | None = None, **others) -> Experiment:
+    """CLIP's text tower from word2vec with one change: what the source claims (Radford 2021), asked here."""
+    return _trial(f"CLIP, words: {about}", "clip", _WORDS | (changes or {}), **others)
+
+
+def _fixed(temperature: float) -> dict:
+    return {"loss.temperature": temperature, "loss.learn_temperature": False}
+
+
+_WORDS = {"model.text.tokens": "words"}
 _MARGIN = {
     "loss.reduction": "mean", "epochs": 20, "batch_size": 128, "model.text.dropout": 0.2, "model.image.dropout": 0.2,
 }  # fmt: skip
@@ -61,7 +71,6 @@ _TUNED = {
     "warmup_steps": 20,
 }  # fmt: skip
 _PIXELS = {"model.pixels.size": 64, "epochs": 12, "learning_rate": 5e-4}
-_WORDS = {"model.text.tokens": "words"}
 
 EXPERIMENTS: dict[str, Experiment] = {
     "paper": Experiment("the paper's recipe", "paper", ("lite2-flip-grid3",), test=True),
@@ -108,6 +117,15 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     # Trials for its rows, on dev.
     "trial-hardest": _trial("hardest negatives after 8 epochs of all, batches of 128, dropout 0.2", changes=_HARDEST),
+    "trial-clip": _clip_trial("as in the table"),
+    "trial-clip-heads": _clip_trial("8 heads of 64 numbers, as the source's", {"model.text.heads": 8}),
+    "trial-clip-deeper": _clip_trial("two blocks", {"model.text.layers": 2}),
+    "trial-clip-narrower": _clip_trial("256 wide, 64 heads of 4", {"model.text.hidden": 256}),
+    "trial-clip-one-cnn": _clip_trial("photos: Lite2 alone", features=THREE_CNNS[:1]),
+    "trial-clip-mean": _clip_trial("photos: mean of the regions", {"model.image.pooling": "mean"}),
+    "trial-clip-qkv": _clip_trial("photos: CLIP's attention pooling", {"model.image.pooling": "qkv"}),
+    "trial-clip-temperature-05": _clip_trial("temperature fixed at 0.05", _fixed(0.05)),
+    "trial-clip-temperature-07": _clip_trial("temperature fixed at 0.07", _fixed(0.07)),
 }
 
 # The rows of the table of objectives, as it prints them.

@@ -56,6 +56,8 @@ def _glance() -> str:
         rsum("Ranking, rsum: the paper's recipe", "paper", "Kiros et al., OxfordNet"),
         rsum("Ranking, rsum: one model (`best`)", "best", "NAA, ResNet"),
         rsum("Ranking, rsum: ensemble of three", "ensemble", "SCAN (region detector, ensemble)"),
+        ["Ranking, rsum: ensemble of three, hub-corrected", number(result("hubs-ensemble")["test_rsum"]), "",
+         "[ranking](docs/results/ranking.md#hub-correction)"],
         ["Captions, BLEU-4", number(captions["bleu4"]), f"{best.figures[3]:g}, {best.method}", pages["captions"]],
         ["Captions, CIDEr", number(captions["cider"]), "", pages["captions"]],
         ["Perplexity per word: SC-NLM, structure included",

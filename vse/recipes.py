@@ -36,19 +36,20 @@ def best() -> TrainConfig:
 def clip() -> TrainConfig:
     """CLIP (Radford 2021) on frozen CNNs: pieces of words from a random start, read by a causal transformer.
 
-    Smaller than the source's and with dropout, which 30,000 captions need; photos are pooled as in `best`, which dev
-    prefers to CLIP's own pooling. `--model.text.tokens words` and `--word-vectors` start it from word2vec.
+    Smaller than the source's, with many small heads and with dropout, which 30,000 captions need; photos are pooled as
+    in `best`, which dev prefers to CLIP's own pooling. `--model.text.tokens words` and `--word-vectors` start it from
+    word2vec.
     """
     text = TextConfig(
-        encoder="transformer", tokens="bpe", word_dim=300, hidden=256, layers=2, dropout=0.4, word_dropout=0.2,
-        length_groups=4,
+        encoder="transformer", tokens="bpe", word_dim=300, hidden=512, layers=1, heads=64, dropout=0.2,
+        word_dropout=0.3, length_groups=4,
     )  # fmt: skip
     image = ImageConfig(pooling="attention", heads=8, dropout=0.4)
     return TrainConfig(
         model=VSEConfig(embed_dim=896, init_range=0.0, text=text, image=image),
         loss=LossConfig(name="infonce", temperature=0.07),
         epochs=18, batch_size=256, optimizer="adamw", learning_rate=1e-3, schedule="cosine", warmup_steps=100,
-        weight_decay=0.2, beta2=0.98, gradient_norm=2.0, average=0.995, min_count=2,
+        weight_decay=1e-4, gradient_norm=2.0, average=0.995, min_count=2,
     )  # fmt: skip
 
 
