@@ -110,11 +110,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     "tuned": Experiment("one model, three CNNs tuned", features=THREE_CUT, changes=_TUNED, start="best", test=True),
     # Towers from a random start, on 6,000 photos.
     "pixels-resnet": Experiment(
-        "ResNet", "clip", (), _PIXELS | {"model.pixels.tower": "resnet"}, seeds=(0,), words=False, test=True
+        "ResNet", "clip", (), _PIXELS | {"model.pixels.tower": "resnet"}, seeds=(0,), words=False
     ),
-    "pixels-vit": Experiment(
-        "ViT", "clip", (), _PIXELS | {"model.pixels.tower": "vit"}, seeds=(0,), words=False, test=True
-    ),
+    "pixels-vit": Experiment("ViT", "clip", (), _PIXELS | {"model.pixels.tower": "vit"}, seeds=(0,), words=False),
     # Trials for its rows, on dev.
     "trial-hardest": _trial("hardest negatives after 8 epochs of all, batches of 128, dropout 0.2", changes=_HARDEST),
     "trial-clip": _clip_trial("as in the table"),

@@ -166,7 +166,7 @@ def test_the_command_line(world, tmp_path):
     run = tmp_path / "run"
     tower = ("--model.pixels.tower", "vit", "--model.pixels.size", 16, "--model.pixels.width", 16,
              "--model.pixels.layers", 1, "--model.pixels.stages", 1, 1, 1, 1)  # fmt: skip
-    small = ("--recipe", "clip", "--model.text.hidden", 16, "--model.text.layers", 1, "--model.text.merges", 40,
+    small = ("--recipe", "clip", "--model.text.hidden", 16, "--model.text.heads", 2, "--model.text.merges", 40,
              "--batch-size", 16, "--epochs", 2, "--device", "cpu", "--workers", 1)  # fmt: skip
     command = ("train", world.csv, "--out", run, *tower, *small)
     refused(*command, "--features", world.matrix, says=("--features", "learns from pixels"), keeps=tmp_path)
