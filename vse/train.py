@@ -62,7 +62,8 @@ def train(
     together by the same objective, and their words enter the vocabulary.
     `merges`: OpenAI's file, instead of merges learned from the captions (`config.model.text.tokens = "bpe"`).
     `teachers`: trained models, each with its features, whose mean score is distilled (`config.loss.distill`).
-    `start`: a trained model to begin from, in place of a random start (see `start_from`).
+    `start`: a trained model to begin from, in place of a random start (see `start_from`); a temperature that is
+    learned goes on from its own.
     `features`: of the photos, or their files where the model learns from pixels (`config.model.pixels`), which
     `workers` processes decode.
     `resume` goes on where a killed run with the same settings stopped, also when nothing had been saved yet;

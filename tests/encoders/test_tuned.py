@@ -141,6 +141,9 @@ def test_the_command_line_searches_photos_with_a_tuned_run(world, tmp_path):
     works(*command, "--model.image.tune")
     said = call("search", tmp_path / "run", "a red bar", "--images", world.photos, "--cache", tmp_path / "cache")
     assert said.status == 0 and len(said.out.splitlines()) == 5
+    again = ("train", world.csv, "--features", tmp_path / "f", "--out", tmp_path / "again", *tiny, "--model.image.tune")
+    assert "started from a trained model" in works(*again, "--start", tmp_path / "run")
+    refused(*again[:5], tmp_path / "none", *again[6:], "--start", tmp_path / "f", says=("not a run folder",))
     whole = ("train", world.csv, "--features", world.matrix, "--out", tmp_path / "b", *tiny, "--model.image.tune")
     refused(*whole, says=("image.tune", "is not cut", "efficientnet-lite2@19"))
 

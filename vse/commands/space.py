@@ -43,7 +43,7 @@ def train(
             splits are left out of it by photo id.
         teachers: trained runs on the same features, whose mean score is distilled (see --loss.distill).
         start: a trained run to begin from, on other photos or to tune its CNNs (see --model.image.tune); words that
-            are new to it start from --word-vectors.
+            are new to it start from --word-vectors, and a temperature that is learned from the run's.
         workers: processes that decode photos, for a model that learns from pixels (see --model.pixels.tower).
         resume: go on with the same command after a kill. Several processes: start it through torchrun.
     """
