@@ -32,9 +32,9 @@ from scnlm.rerank.score import Candidate, Weights, parts
 from scnlm.rerank.trigram import Trigram, estimate
 from scnlm.rerank.tuning import tune
 from scnlm.rerank.vote import VOTERS, ranked
-from scnlm.tags import tag_cache
 from scnlm.train import LMTrainConfig, train
 from vse.data.datasets import Dataset, read_dataset
+from vse.data.part_of_speech import tag_cache
 from vse.data.vocabulary import tokenize
 
 SEEDS = (0, 1, 2)

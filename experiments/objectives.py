@@ -7,6 +7,7 @@ counted, so that machines compare: the operations of its products, forward and b
 """
 
 import sys
+from functools import partial
 from itertools import islice, pairwise
 
 import torch
@@ -23,7 +24,7 @@ from experiments.trained import Scorer, scorers
 from vse.batches import TrainingSet
 from vse.configs import TrainConfig
 from vse.data.datasets import Dataset, read_dataset
-from vse.losses import make_objective
+from vse.losses import MultiViewLoss, make_objective
 from vse.system.errors import InputError
 from vse.system.files import read_json
 
@@ -35,18 +36,18 @@ def operations(scorer: Scorer, config: TrainConfig, dataset: Dataset) -> float:
     """TFLOP of one training: those of the products of a few batches, in proportion to all."""
     (model,), (features,) = scorer.models, scorer.features
     data = TrainingSet(dataset.split("train"), features, model.vocabulary, model.device)
-    objective, counted, pairs = make_objective(config.loss), 0, 0
-    together = {"by_photo": True} if config.by_photo else {}
-    for batch in islice(data.epoch(config.batch_size, 0, 0, **together), BATCHES):
+    objective, counted, pairs = MultiViewLoss(config.views, partial(make_objective, config.loss)), 0, 0
+    for batch in islice(data.epoch(config.batch_size, 0, 0, views=config.views, by_photo=config.by_photo), BATCHES):
         # Fused LSTMs and fused attention are not in the counter's books; their plain forms are.
         plain = torch.backends.mkldnn.flags(enabled=False, allow_tf32=None), sdpa_kernel(SDPBackend.MATH)
         with plain[0], plain[1], FlopCounterMode(display=False) as counter:
-            images, which = batch.images[0], slice(None)
+            which, photos = slice(None), len(batch.captions)
             if config.by_photo:  # each photo is encoded once
                 numbers, which = batch.image_ids.unique(return_inverse=True)
-                images = images[: len(numbers)]
-            images, texts = model.encode_image(images)[which], model.encode_text(*batch.texts[0])
-            objective(images, texts, batch.same_image).backward()
+                photos = len(numbers)
+            images = [model.encode_image(crops[:photos])[which] for crops in batch.images]
+            texts = [model.encode_text(*text) for text in batch.texts]
+            objective(images, texts, batch.alike).backward()
         counted += counter.get_total_flops()
         pairs += len(batch.captions)
     return counted / pairs * len(data) * config.epochs / 1e12

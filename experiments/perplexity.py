@@ -23,9 +23,9 @@ from scnlm.data import TaggedText
 from scnlm.language_model import LanguageModel
 from scnlm.rerank.kneser_ney import FALLBACK
 from scnlm.rerank.trigram import Trigram, estimate
-from scnlm.tags import tag_cache, tag_captions
 from scnlm.train import LMTrainConfig, embed, nats_per_word, train
 from vse.data.datasets import Dataset, read_dataset, without_evaluated
+from vse.data.part_of_speech import tag_cache, tag_captions
 from vse.data.vocabulary import Vocabulary, tokenize
 from vse.system.errors import InputError
 from vse.system.files import read_json

@@ -6,7 +6,6 @@ supervised tagger on the same features (ridge regression on the training photos,
 """
 
 import sys
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -20,6 +19,7 @@ from experiments.trained import Scorer, scorers
 from vse.data.datasets import Dataset, read_dataset
 from vse.features.store import Features
 from vse.search.points import unit
+from vse.tags.nouns import mean_features, ridge
 from vse.zero_shot import NAME_ALONE, TEMPLATES, sentence
 
 PENALTIES = tuple(10.0**power for power in range(-2, 5))
@@ -79,25 +79,10 @@ def tagger(dataset: Dataset, features: Features) -> dict:
     centre = inputs["train"].mean(0)
     x = {name: array - centre for name, array in inputs.items()}
     y = (counts["train"] >= 2).astype(np.float64)
-    weights = ridge(x["train"], y)
+    weights = ridge(x["train"], y, PENALTIES)
     columns = frequent(counts["dev"])
     best = max(weights, key=lambda penalty: mean_average_precision(x["dev"] @ weights[penalty], counts["dev"], columns))
     return {"penalty": best} | figures(x["test"] @ weights[best], counts["test"])
-
-
-def ridge(
-    x: Float[np.ndarray, "n f"], y: Float[np.ndarray, "n c"], penalties: Sequence[float] = PENALTIES
-) -> dict[float, Float[np.ndarray, "f c"]]:
-    """The weights of ridge regression from centred inputs for each penalty, in units of the mean squared input."""
-    gram, cross = x.T @ x, x.T @ (y - y.mean(0))
-    scale = np.trace(gram) / len(gram)
-    return {penalty: np.linalg.solve(gram + penalty * scale * np.eye(len(gram)), cross) for penalty in penalties}
-
-
-def mean_features(features: Features, names: Sequence[str]) -> Float[np.ndarray, "n f"]:
-    """The mean over views and regions, block by block: all features at once may not fit."""
-    blocks = [names[i : i + 500] for i in range(0, len(names), 500)]
-    return np.concatenate([features.take(block).astype(np.float32).mean((1, 2)) for block in blocks]).astype(np.float64)
 
 
 def run(name: str) -> dict:

@@ -19,10 +19,11 @@ from experiments.ranking import EXTRACTED, extracted
 from experiments.results import mean_and_sd, origin
 from experiments.rows import EXPERIMENTS, THREE_CNNS
 from experiments.trained import scorers
-from experiments.zero_shot import mean_features, ridge
+from experiments.zero_shot import PENALTIES
 from vse.features.store import Features
 from vse.system.errors import InputError
 from vse.system.files import write_atomically
+from vse.tags.nouns import mean_features, ridge
 from vse.zero_shot import NAME_ALONE, TEMPLATES, ZeroShot
 
 PACKAGE = Path("/usr/share/datasets/fashion-mnist")
@@ -72,7 +73,7 @@ def supervised(features: Features, names: dict[str, list[str]], truth: dict[str,
     y = np.eye(len(LABELS))[truth["train"]]
     centre = x["train"].mean(0)
     train, test = x["train"] - centre, x["test"] - centre
-    weights = ridge(train[~dev], y[~dev])
+    weights = ridge(train[~dev], y[~dev], PENALTIES)
     best = max(weights, key=lambda penalty: _right(train[dev] @ weights[penalty], truth["train"][dev]))
     return _right(test @ ridge(train, y, (best,))[best], truth["test"])
 

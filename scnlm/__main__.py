@@ -98,9 +98,9 @@ def train(
             it by photo id.
         resume: go on with the same command after a kill.
     """
-    from scnlm.tags import tag_cache
     from scnlm.train import train
     from vse.data.datasets import read_dataset, read_extra_text
+    from vse.data.part_of_speech import tag_cache
     from vse.runs.checkpoint import load
     from vse.system.device import find_device
 

@@ -6,8 +6,8 @@ They stand apart from what they configure, so that the command line lists and ch
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from scnlm.tags import SPACY_MODEL, TagSet
 from vse.configs import OptimizerConfig
+from vse.data.part_of_speech import SPACY_MODEL, TagSet
 from vse.system.errors import InputError
 from vse.system.settings import SIZE, check_settings
 

@@ -1,6 +1,6 @@
 """Tag sequences of the training captions: ids of tags, and the bank that captions take their structure from.
 
-The structures of supplement 5.2, step 2. Tags come from `scnlm.tags`; nothing here knows words or spaCy.
+The structures of supplement 5.2, step 2. Tags come from `vse.data.part_of_speech`; nothing here knows words or spaCy.
 """
 
 import math
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scnlm.tags import TAG_SETS, check_tag_set
+from vse.data.part_of_speech import TAG_SETS, check_tag_set
 from vse.system.errors import InputError
 from vse.system.files import read_json, write_json
 

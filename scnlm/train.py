@@ -18,8 +18,8 @@ from scnlm.configs import LMTrainConfig
 from scnlm.data import TaggedText, TextBatch
 from scnlm.language_model import LanguageModel
 from scnlm.structure import StructureBank, TagVocabulary
-from scnlm.tags import tag_captions
 from vse.data.datasets import Dataset
+from vse.data.part_of_speech import tag_captions
 from vse.data.vocabulary import SPECIALS, Vocabulary, cut_long, tokenize
 from vse.model import VSE
 from vse.runs.distributed import Place

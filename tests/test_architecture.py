@@ -31,7 +31,8 @@ VSE = {
     "encoders": "features configs data system",
     "search": "features data system",
     "model": "configs encoders features data system",
-    "batches": "features data system",
+    "tags": "features data system",
+    "batches": "configs features data system",
     "pixel_batches": "batches configs features data system",
     "regularities": "search features data system",
     "zero_shot": "regularities model search data system",
@@ -39,29 +40,28 @@ VSE = {
     "hubs": "model metrics search features data system",
     "evaluate": "hubs model metrics features data system",
     "clip_checkpoint": "evaluate metrics features data system",
-    "runs": "model configs features data system",
+    "runs": "model tags configs features data system",
     "pages": "evaluate model metrics search features pca data system",
     "gradient_cache": "",
-    "train": "runs evaluate pixel_batches gradient_cache distillation batches losses model configs features data"
+    "train": "runs evaluate tags pixel_batches gradient_cache distillation batches losses model configs features data"
     " system",
     "__init__": "runs model",
-    "commands": "clip_checkpoint train pages runs evaluate hubs zero_shot regularities model search features pca"
+    "commands": "clip_checkpoint train pages runs evaluate hubs tags zero_shot regularities model search features pca"
     " metrics recipes configs scenes data system __init__",
     "__main__": "commands configs recipes system __init__",
 }
 SCNLM = {
-    "tags": "",
-    "configs": "tags",
-    "structure": "tags",
+    "configs": "",
+    "structure": "",
     "models": "configs",
     "data": "models structure",
     "language_model": "models structure",
     "generate": "language_model models",
     "rerank": "configs",
-    "train": "data language_model models structure tags configs",
+    "train": "data language_model models structure configs",
     "captions": "generate rerank language_model configs",
     "__init__": "",
-    "__main__": "captions rerank train tags configs __init__",
+    "__main__": "captions rerank train configs __init__",
 }
 MAY_IMPORT = {"vse": VSE, "scnlm": SCNLM}
 

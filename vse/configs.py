@@ -6,6 +6,7 @@ They stand apart from what they configure, so that the command line lists and ch
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vse.system.errors import InputError
 from vse.system.settings import SIZE, Precision, check_settings
 
 
@@ -117,6 +118,43 @@ class LossConfig:
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class ViewsConfig:
+    """Which views of a pair meet in a step, and what each pair of views weighs (ERNIE-ViL 2.0, Shan 2022).
+
+    I1, I2: two crops of the photo. T1, T2: two passes of its sentence, each with its own dropout; the sentence is a
+    caption or the photo's tag sentence. The defaults are one photo and one caption.
+    """
+
+    image_image: float = 0.0  # weight of (I1, I2)
+    text_text: float = 0.0  # of (T1, T2)
+    image_text: float = 1.0  # of (I1, T1)
+    second_image_text: float = 0.0  # of (I2, T2)
+    tags: float = 0.0  # chance of a step to read the tag sentences in place of the captions
+    coin: Literal["step", "pair"] = "step"  # "pair": each pair of a step draws for itself
+    # of (I1, I2) and (T1, T2): the other view's rows alone are negatives, or those of both (SimCLR, Chen 2020)
+    negatives: Literal["other", "both"] = "other"
+    temperatures: Literal["one", "own"] = "one"  # "own": one for image and text, one for images, one for texts
+
+    def __post_init__(self):
+        check_settings(
+            self, "views.", image_image=">= 0", text_text=">= 0", image_text=">= 0", second_image_text=">= 0",
+            tags="[0, 1]",
+        )  # fmt: skip
+        if not any((self.image_image, self.text_text, self.image_text, self.second_image_text)):
+            raise InputError("views: all weights are 0, so nothing would be learned; give image_text or another one")
+
+    @property
+    def crops(self) -> int:
+        """How many views of a photo a step needs."""
+        return 2 if self.image_image or self.second_image_text else 1
+
+    @property
+    def passes(self) -> int:
+        """How many passes of a sentence a step needs."""
+        return 2 if self.text_text or self.second_image_text else 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """How a training run goes: what every system's has in common; the defaults are those of the paper's encoder."""
@@ -147,6 +185,7 @@ class TrainConfig(OptimizerConfig):
 
     model: VSEConfig = field(default_factory=VSEConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
     extra_pairs: int = 0  # pairs of captions of one image per step, from the extra text; 0 = none
     average: float = 0.0  # decay per step of the running mean of the weights that is evaluated and kept; 0 = none
     cnn_rate: float = 0.05  # factor on the learning rate of CNNs that are tuned
@@ -158,3 +197,16 @@ class TrainConfig(OptimizerConfig):
         check_settings(
             self, batch_size=">= 2", extra_pairs=">= 0", average="[0, 1)", chunk_size=">= 0", cnn_rate=">= 0"
         )
+        self._check_views()
+
+    def _check_views(self) -> None:
+        """Raises InputError for views that this training would not tell apart, or could not use."""
+        text = self.model.text
+        if self.views.passes > 1 and not (text.dropout or text.block_dropout or text.word_dropout):
+            raise InputError(
+                "views: two passes of a sentence are the same without dropout; set model.text.dropout, such as 0.1"
+            )
+        if self.views.negatives == "both" and self.loss.name != "infonce":
+            raise InputError(f'views.negatives = "both" is of loss.name = "infonce", this is {self.loss.name!r}')
+        if self.views.tags and self.loss.distill:
+            raise InputError("loss.distill: a teacher scores captions, not tag sentences; set views.tags to 0")

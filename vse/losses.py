@@ -1,17 +1,18 @@
 """Objectives over a batch: `objective(images (B, D), captions (B, D), same_image (B, B)) -> scalar`.
 
 Row b of both is a pair; `same_image[i, j]` is true where caption j belongs to the image of row i (its diagonal is
-true), and such a pair is never a negative. Embeddings are unit vectors. Later objectives go beside these.
+true), and such a pair is never a negative. Embeddings are unit vectors. `MultiViewLoss` has them between more views.
+Later objectives go beside these.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vse.configs import LossConfig
+from vse.configs import LossConfig, ViewsConfig
 
 Embeddings = Float[Tensor, "b d"]
 SameImage = Bool[Tensor, "b b"]
@@ -96,6 +97,66 @@ class InfoNCELoss(nn.Module):
         logits = logits.masked_fill(same_image & ~right, -torch.inf)
         target = torch.arange(len(images), device=images.device)
         return (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
+
+    def of_both(self, first: Embeddings, second: Embeddings, same_image: SameImage) -> Float[Tensor, ""]:
+        """Between views of one kind, with the rows of both as negatives, 2 B - 2 of each row (SimCLR, Chen 2020)."""
+        rows = torch.cat([first, second])
+        target = torch.arange(len(rows), device=rows.device).roll(len(first))
+        right = torch.zeros(len(rows), len(rows), dtype=torch.bool, device=rows.device)
+        right[torch.arange(len(rows)), target] = True
+        logits = (rows @ rows.T) * self.log_scale.exp()
+        return nn.functional.cross_entropy(logits.masked_fill(same_image.repeat(2, 2) & ~right, -torch.inf), target)
+
+    @property
+    def temperature(self) -> float:
+        """As learned so far, in cosine."""
+        return (-self.log_scale).exp().item()
+
+
+class MultiViewLoss(nn.Module):
+    """The weighted sum of an objective over pairs of views of the same batch (ERNIE-ViL 2.0, Shan 2022).
+
+    Its pairs are (I1, I2), (T1, T2), (I1, T1) and (I2, T2), as `ViewsConfig` weighs them; of sentences alone it is the
+    objective of (T1, T2). The defaults are the plain objective of photo and sentence.
+    """
+
+    def __init__(self, views: ViewsConfig, make: Callable[[], nn.Module]):
+        """`make` gives the objective of one kind of pair, each with a temperature of its own where views want that."""
+        super().__init__()
+        self.views, own = views, views.temperatures == "own"
+        self.image_text = make()
+        self.image_image = make() if own and views.image_image else None
+        self.text_text = make() if own and views.text_text else None
+
+    def forward(
+        self, images: Sequence[Embeddings], texts: Sequence[Embeddings], same_image: SameImage
+    ) -> Float[Tensor, ""]:
+        if not images:
+            return self._within(self.text_text, texts, same_image)
+        weights, across = self.views, list(zip(images, texts, strict=False))
+        pairs = [
+            (weights.image_image, lambda: self._within(self.image_image, images, same_image)),
+            (weights.text_text, lambda: self._within(self.text_text, texts, same_image)),
+            (weights.image_text, lambda: self.image_text(*across[0], same_image)),
+            (weights.second_image_text, lambda: self.image_text(*across[1], same_image)),
+        ]
+        return sum(weight * loss() for weight, loss in pairs if weight)
+
+    def _within(self, own: nn.Module | None, views: Sequence[Embeddings], same_image: SameImage) -> Float[Tensor, ""]:
+        """The objective between two views of one kind."""
+        objective = own or self.image_text
+        return (objective.of_both if self.views.negatives == "both" else objective)(*views, same_image)
+
+    def clamp_(self) -> None:
+        """Puts temperatures back to their bound."""
+        for objective in (self.image_text, self.image_image, self.text_text):
+            if isinstance(objective, InfoNCELoss):
+                objective.clamp_()
+
+    @property
+    def temperature(self) -> float | None:
+        """Of photo and sentence, learned so far; None of objectives without one."""
+        return self.image_text.temperature if isinstance(self.image_text, InfoNCELoss) else None
 
 
 def make_objective(config: LossConfig, generator: torch.Generator | None = None) -> nn.Module:

@@ -1,8 +1,9 @@
 """The named recipes: functions that return a `TrainConfig`. What each reaches stands in docs/results/ranking.md."""
 
+import dataclasses
 from collections.abc import Callable
 
-from vse.configs import ImageConfig, LossConfig, TextConfig, TrainConfig, VSEConfig
+from vse.configs import ImageConfig, LossConfig, TextConfig, TrainConfig, ViewsConfig, VSEConfig
 
 
 def paper() -> TrainConfig:
@@ -53,4 +54,18 @@ def clip() -> TrainConfig:
     )  # fmt: skip
 
 
-RECIPES: dict[str, Callable[[], TrainConfig]] = {"paper": paper, "linear": linear, "best": best, "clip": clip}
+def ernie() -> TrainConfig:
+    """ERNIE-ViL 2.0 (Shan 2022) with the towers of `best`: two crops, two passes of a caption or of a tag sentence."""
+    views = ViewsConfig(
+        image_image=0.1, text_text=0.1, image_text=1.0, second_image_text=1.0, tags=0.25, temperatures="own"
+    )
+    return dataclasses.replace(best(), views=views)
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    "paper": paper,
+    "linear": linear,
+    "best": best,
+    "clip": clip,
+    "ernie": ernie,
+}

@@ -22,19 +22,27 @@ from vse.data.tokens import make_tokens
 from vse.data.word_vectors import read_word_vectors
 from vse.distillation import Teacher, distillation
 from vse.evaluate import Row, evaluate
-from vse.features.info import shape_of
 from vse.features.pictures import PhotoFiles, Photos
 from vse.features.store import Features
 from vse.gradient_cache import ChunkedLoss, SummedLoss
-from vse.losses import InfoNCELoss, RankingLoss, make_objective
+from vse.losses import MultiViewLoss, RankingLoss, make_objective
 from vse.model import VSE
 from vse.pixel_batches import PixelSet
 from vse.runs import checkpoint, distributed
+from vse.runs.given import (
+    check_crops,
+    coverage,
+    digest_of_tags,
+    identity_of,
+    named,
+    shape_seen,
+    tag_sentences_for,
+)
 from vse.runs.loop import Measured, Run, claimed, say, seed_of
 from vse.runs.started import start_from
 from vse.system.errors import InputError
-from vse.system.files import sha256_of
 from vse.system.precision import autocast
+from vse.tags.sentences import Tags
 
 _CALIBRATED = 256  # photos that the scales of tuned CNNs are measured on
 
@@ -51,6 +59,7 @@ def train(
     extra_text: Dataset | None = None,
     teachers: Sequence[tuple[VSE, Features]] = (),
     start: VSE | None = None,
+    tags: Tags | None = None,
     resume: bool = False,
     device: str = "auto",
     workers: int = 0,
@@ -64,6 +73,7 @@ def train(
     `teachers`: trained models, each with its features, whose mean score is distilled (`config.loss.distill`).
     `start`: a trained model to begin from, in place of a random start (see `start_from`); a temperature that is
     learned goes on from its own.
+    `tags`: names of what is in each training photo, for steps that read its tag sentence (`config.views.tags`).
     `features`: of the photos, or their files where the model learns from pixels (`config.model.pixels`), which
     `workers` processes decode.
     `resume` goes on where a killed run with the same settings stopped, also when nothing had been saved yet;
@@ -76,17 +86,17 @@ def train(
     settings = {
         "train": dataclasses.asdict(config), "seed": seed, "data": dataset.name,
         "data_fingerprint": dataset.fingerprint(), "word_vectors": word_vectors.name if word_vectors else None,
-        "word_vectors_file": _named(word_vectors, "word2vec or GloVe") if word_vectors else None,
-        "merges": _named(merges, "OpenAI's bpe_simple_vocab_16e6.txt.gz") if merges else None,
+        "word_vectors_file": named(word_vectors, "word2vec or GloVe") if word_vectors else None,
+        "merges": named(merges, "OpenAI's bpe_simple_vocab_16e6.txt.gz") if merges else None,
         "extra_text": extra_text.fingerprint() if extra_text else None,
         "teachers": [model.fingerprint for model, _ in teachers],
-        "start": start.fingerprint if start else None,
-        "feature_identity": _identity(features),
+        "start": start.fingerprint if start else None, "tags": digest_of_tags(tags) if tags else None,
+        "feature_identity": identity_of(features),
     }  # fmt: skip
     with claimed(out, settings, config.precision, resume, place) as settings:
         training = _Training(
-            config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, start, place, settings,
-            workers,
+            config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, start, tags, place,
+            settings, workers,
         )  # fmt: skip
         run = training.run
         run.fit(training.epoch, training.measure, training.save, len(training.data), stop_after)
@@ -99,14 +109,15 @@ class _Training:
     """What is learned from and what learns: data, model, objective and running mean of one run."""
 
     def __init__(
-        self, config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, start, place, settings,
-        workers,
+        self, config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, start, tags, place,
+        settings, workers,
     ):  # fmt: skip
         self.config, self.features, self.out, self.seed = config, features, out, seed
         self.place, self.settings, self.precision = place, settings, settings["precision"]
         train_split, self.dev = dataset.split("train"), dataset.split("dev")
         torch.manual_seed(seed)
-        text = train_split.captions + (extra_text.captions if extra_text else ())
+        tag_sentences = tag_sentences_for(config, tags, train_split.images)
+        text = (*train_split.captions, *(extra_text.captions if extra_text else ()), *tag_sentences)
         vocabulary = make_tokens(config, text, merges)
         self.pairs = TextPairs(extra_text, vocabulary, place.device) if extra_text and config.extra_pairs else None
         pixels = config.model.pixels
@@ -117,19 +128,20 @@ class _Training:
             raise InputError("by_photo: photos are cropped anew for each caption; it is of features, leave it out")
         if isinstance(features, PhotoFiles):
             check_photos([dataset.path(i) for i in range(len(dataset.images))], dataset.images)
-            self.data = PixelSet(train_split, pixels, vocabulary, place.device, workers)
+            self.data = PixelSet(train_split, pixels, vocabulary, place.device, workers, tag_sentences)
         else:
-            self.data = TrainingSet(train_split, features, vocabulary, place.device)
+            check_crops(config, features)
+            self.data = TrainingSet(train_split, features, vocabulary, place.device, tag_sentences)
         self.teacher = Teacher(*zip(*teachers, strict=True), train_split, place.device) if teachers else None
         if not self.data.steps(config.batch_size):
             raise InputError(f"{dataset.name}: {len(self.data)} training captions are too few to contrast")
         if not self.dev.captions:
             raise InputError(f"{dataset.name}: the dev split has no captions to choose the best epoch by; add some")
         features.take(self.dev.images)  # a missing row is said now, not after the first epoch
-        self.model = VSE(config.model, vocabulary, *_shape(features))
+        self.model = VSE(config.model, vocabulary, *shape_seen(features))
         if word_vectors:
             known = self.model.set_word_vectors(read_word_vectors(word_vectors, vocabulary.ids))
-            say(_coverage(word_vectors, known, len(vocabulary)), place)
+            say(coverage(word_vectors, known, len(vocabulary)), place)
         if config.model.image.tune:
             sample = np.unique(np.linspace(0, len(train_split.images) - 1, _CALIBRATED).astype(int))
             self.model.start_from_published(features.take([train_split.images[i] for i in sample]))
@@ -139,15 +151,17 @@ class _Training:
         self.model.to(place.device)
         self.draws = torch.Generator()  # contrastive items: the same on every rank
         learned = {"temperature": start.temperature} if start and config.loss.learn_temperature else {}
-        self.objective = make_objective(dataclasses.replace(config.loss, **learned), self.draws).to(place.device)
+        loss = dataclasses.replace(config.loss, **learned)
+        self.objective = MultiViewLoss(config.views, partial(make_objective, loss, self.draws)).to(place.device)
         # "hardest" from a random start collapses (VSE++, section 4): first the sum over all.
-        self.first_objective = RankingLoss(config.loss.margin, reduction=config.loss.reduction)
+        ranking = partial(RankingLoss, config.loss.margin, reduction=config.loss.reduction)
+        self.first_objective = MultiViewLoss(config.views, ranking)
         parameters = {f"model.{n}": p for n, p in self.model.named_parameters() if p.requires_grad}
         parameters |= {f"objective.{n}": p for n, p in self.objective.named_parameters() if p.requires_grad}
         modules: dict[str, nn.Module] = {"model": self.model, "objective": self.objective}
         self.output_model = self.model  # what is evaluated and saved: the running mean of the weights, if there is one
         if config.average:
-            self.output_model = VSE(config.model, vocabulary, *_shape(features)).to(place.device)
+            self.output_model = VSE(config.model, vocabulary, *shape_seen(features)).to(place.device)
             self.output_model.load_state_dict(self.model.state_dict())
             modules["mean"] = self.output_model
         self.run = Run(
@@ -166,21 +180,20 @@ class _Training:
         total = torch.zeros((), device=place.device)
         drawn = (self.seed, run.epoch, place.rank, place.ranks)
         extra = self.pairs.epoch(config.extra_pairs, steps, *drawn) if self.pairs else None
-        together = {"by_photo": True} if config.by_photo else {}
-        for step, batch in enumerate(run.progress(self.data.epoch(config.batch_size, *drawn, **together), steps)):
+        settings = {"views": config.views} | ({"by_photo": True} if config.by_photo else {})
+        for step, batch in enumerate(run.progress(self.data.epoch(config.batch_size, *drawn, **settings), steps)):
             loss = self.loss(objective, batch)
             if extra:
                 loss = loss + self.loss(objective, next(extra))
             run.step(loss, step, steps)
-            if isinstance(self.objective, InfoNCELoss):
-                self.objective.clamp_()
+            self.objective.clamp_()
             self._average(run.epoch * steps + step)
             total += loss.detach()
         # A scale that vanished makes every score, and so the loss, the same finite number.
-        return total.item() / steps if math.isfinite(self.temperature or 0.0) else math.inf
+        return total.item() / steps if math.isfinite(self.objective.temperature or 0.0) else math.inf
 
     def loss(self, objective: nn.Module, batch: Batch) -> torch.Tensor | ChunkedLoss | SummedLoss:
-        """The objective between two views: photo and caption, or two captions of one image where there is no photo."""
+        """The objective between the views of a batch, or two captions of one image where there is no photo."""
         photos = batch.image_ids[self.place.rank :: self.place.ranks]
         views = [(self.encode_photos, (image, photos[: len(image)])) for image in batch.images]
         views += [(self.model.encode_text, text) for text in batch.texts]
@@ -212,18 +225,14 @@ class _Training:
 
     def between(self, objective: nn.Module, batch: Batch, *views: torch.Tensor) -> torch.Tensor:
         """The objective between the rows of all processes."""
-        first, second = (distributed.gather_rows(view, len(batch.image_ids), self.place) for view in views)
-        loss = objective(first, second, batch.same_image)
+        rows = [distributed.gather_rows(view, len(batch.image_ids), self.place) for view in views]
+        images, texts = rows[: len(batch.images)], rows[len(batch.images) :]
+        loss = objective(images, texts, batch.alike)
         if self.teacher and batch.images:
             scores = self.teacher.scores(batch)
-            distilled = distillation(first @ second.T, scores, self.config.loss.teacher_temperature)
+            distilled = distillation(images[0] @ texts[0].T, scores, self.config.loss.teacher_temperature)
             loss = (1 - self.config.loss.distill) * loss + self.config.loss.distill * distilled
         return loss
-
-    @property
-    def temperature(self) -> float | None:
-        """Of InfoNCE, learned so far; None of the other objectives."""
-        return (-self.objective.log_scale).exp().item() if isinstance(self.objective, InfoNCELoss) else None
 
     def measure(self) -> Measured:
         """The dev row of the model that would be kept."""
@@ -232,7 +241,8 @@ class _Training:
 
     def save(self) -> None:
         """Writes the run folder."""
-        learned = {} if self.temperature is None else {"temperature": self.temperature}
+        temperature = self.objective.temperature
+        learned = {} if temperature is None else {"temperature": temperature}
         checkpoint.save_run(self.out, self.output_model, self.settings | learned)
 
     def _average(self, step: int) -> None:
@@ -242,34 +252,3 @@ class _Training:
         weight = 1 - min(self.config.average, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.output_model.parameters()), list(self.model.parameters()), weight)
-
-
-def _identity(features: Photos) -> dict:
-    """What makes features other ones; photo files are those of DATA."""
-    if isinstance(features, PhotoFiles):
-        return {"pixels": True}
-    return {"shape": list(features.array.shape[1:]), **checkpoint.feature_identity(features.info, features.array)}
-
-
-def _shape(features: Photos) -> tuple[int, dict]:
-    """The feature dimension and what the features tell of themselves; of pixels their three colours."""
-    if isinstance(features, PhotoFiles):
-        return 3, {}
-    shape = list(features.array.shape[1:])
-    return shape[2], features.info if shape_of(features.info)[1] else features.info | {"shape": shape}
-
-
-def _named(file: Path, expected: str) -> str:
-    """The file's name and the start of its SHA-256: another file of the same name is another setting."""
-    if not file.is_file():
-        raise InputError(f"{file}: no such file; expected {expected}")
-    return f"{file.name}, sha256 {sha256_of(file)[:16]}"
-
-
-def _coverage(word_vectors: Path, matched: int, words: int) -> str:
-    """How many words a file has, as a warning where they are few. Raises InputError when it has none."""
-    if not matched:
-        raise InputError(f"{word_vectors}: has none of the {words} words of the captions; expected vectors of these")
-    if matched < words / 10:
-        return f"warning: {word_vectors} has only {matched} of {words} words; is it of another language or kind?"
-    return f"word vectors: {matched} of {words} words"

@@ -11,6 +11,7 @@ from experiments.hubs import InvertedSoftmax
 from experiments.nouns import EXCLUSIVE, MEET, NOUNS, exclusive, frequent, mentions
 from vse.data.datasets import Dataset, read_dataset
 from vse.system.errors import InputError
+from vse.tags.nouns import ridge
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_scenes_are_split_so_that_no_pair_of_unseen_ones_is_trained_on():
 def test_ridge_regression_is_the_minimum_of_its_loss(rng):
     x, y = rng.normal(size=(40, 5)), rng.normal(size=(40, 3))
     x -= x.mean(0)
-    weights = zero_shot.ridge(x, y, (0.1,))[0.1]
+    weights = ridge(x, y, (0.1,))[0.1]
     penalty = 0.1 * np.trace(x.T @ x) / 5
     gradient = x.T @ (x @ weights - (y - y.mean(0))) + penalty * weights
     np.testing.assert_allclose(gradient, 0, atol=1e-9)

@@ -5,7 +5,22 @@ import pytest
 from vse.features._torchvision import import_torchvision
 
 
+def _package(module: str):
+    """A package that may not be there."""
+    import_torchvision()  # their import of torchvision fails beside a CPU build of torch
+    return pytest.importorskip(module, reason=f"no {module}; pip install -r requirements-oracles.txt")
+
+
 def open_clip():
     """The package open_clip."""
-    import_torchvision()  # its import of torchvision fails beside a CPU build of torch
-    return pytest.importorskip("open_clip", reason="no open_clip; pip install -r requirements-oracles.txt")
+    return _package("open_clip")
+
+
+def info_nce():
+    """The package info_nce."""
+    return _package("info_nce")
+
+
+def metric_learning_losses():
+    """The losses of pytorch_metric_learning."""
+    return _package("pytorch_metric_learning.losses")

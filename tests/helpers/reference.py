@@ -45,6 +45,18 @@ def info_nce(images, captions, owner, temperature):
     return total / (2 * len(images))
 
 
+def nt_xent(first, second, owner, temperature):
+    """-log softmax of the other view of a row among all rows of both views that are not of its image."""
+    rows, owners, n = [*first, *second], [*owner, *owner], len(first)
+    total = 0.0
+    for i, row in enumerate(rows):
+        pair = (i + n) % (2 * n)
+        among = [k for k in range(2 * n) if k == pair or owners[k] != owners[i]]
+        scores = [float(np.dot(row, rows[k])) / temperature for k in among]
+        total += math.log(sum(map(math.exp, scores))) - float(np.dot(row, rows[pair])) / temperature
+    return total / (2 * n)
+
+
 def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 

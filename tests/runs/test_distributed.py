@@ -46,11 +46,11 @@ def test_several_ranks_equal_one_process(dataset, features, tmp_path, ranks, set
     (many, counted), (one, expected) = load_resume(tmp_path / "many"), load_resume(tmp_path / "one")
     assert counted["epoch"] == expected["epoch"] == 1
     assert many.keys() == one.keys()
-    assert ("objective/log_scale" in one) == (settings.loss.name == "infonce")
+    assert ("objective/image_text.log_scale" in one) == (settings.loss.name == "infonce")
     for name, tensor in one.items():
         assert torch.allclose(many[name], tensor, atol=1e-5), name
     if settings.loss.name == "infonce":
-        assert abs(one["objective/log_scale"].exp() - 1 / 0.3) > 0.02  # it has moved
+        assert abs(one["objective/image_text.log_scale"].exp() - 1 / 0.3) > 0.02  # it has moved
 
 
 def test_a_batch_must_have_two_pairs_a_rank(dataset, features, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ import pytest
 import scnlm.captions.assemble
 import scnlm.captions.captioner
 import scnlm.train
+import vse.data.part_of_speech
 from experiments import free_photos
 from scnlm.__main__ import main
 from scnlm.captions.assemble import Tuned
@@ -103,7 +104,7 @@ def test_training_with_the_real_tagger(world, parts, table, tmp_path):
     structures = json.loads((tmp_path / "lm" / "structures.json").read_text())
     assert structures["spacy_model"].startswith("en_core_web_sm") and "DET NOUN AUX ADJ" in structures["sequences"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scnlm.tags, "_tag", lambda *_: pytest.fail("tagged again"))
+        patch.setattr(vse.data.part_of_speech, "_tag", lambda *_: pytest.fail("tagged again"))
         assert call(*command, tmp_path / "again").status == 0
     assert contents(tmp_path / "again")["structures.json"] == contents(tmp_path / "lm")["structures.json"]
     assert cache.suffix == ".gz"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from scnlm.structure import END_ID, NONE_ID, StructureBank, TagVocabulary
-from scnlm.tags import tag_captions
+from vse.data.part_of_speech import tag_captions
 from vse.data.vocabulary import tokenize
 from vse.runs.checkpoint import config_from_dict
 from vse.system.errors import InputError

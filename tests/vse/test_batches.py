@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from vse.batches import TextPairs, TrainingSet
+from vse.configs import ViewsConfig
 from vse.data.sentences import pad
 from vse.data.vocabulary import MOST_WORDS, PAD_ID, Vocabulary
 from vse.features.store import Features
 from vse.system.errors import InputError
+
+TWO_CROPS = ViewsConfig(image_image=1.0)
 
 
 @pytest.fixture
@@ -126,7 +129,7 @@ def test_a_split_without_captions_is_a_users_mistake(dataset, features):
 
 def test_several_crops_of_a_photo_differ_and_the_first_is_that_of_one(split, features):
     data = TrainingSet(split, features, Vocabulary.from_captions(split.captions), torch.device("cpu"))
-    for one, two in zip(data.epoch(9, 0, 1), data.epoch(9, 0, 1, crops=2), strict=True):
+    for one, two in zip(data.epoch(9, 0, 1), data.epoch(9, 0, 1, views=TWO_CROPS), strict=True):
         first, second = two.images
         assert torch.equal(first, one.images[0]) and not (first == second).all((1, 2)).any()
         assert torch.equal(one.captions, two.captions)

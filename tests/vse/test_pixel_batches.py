@@ -11,7 +11,7 @@ pytest.register_assert_rewrite("coloured_shapes")
 from coloured_shapes import call, draw, refused, works  # noqa: E402
 from processes import train_in_ranks  # noqa: E402
 
-from vse.configs import ImageConfig, PixelConfig, TrainConfig, VSEConfig  # noqa: E402
+from vse.configs import ImageConfig, PixelConfig, TrainConfig, ViewsConfig, VSEConfig  # noqa: E402
 from vse.data.datasets import read_dataset  # noqa: E402
 from vse.data.photos import BadPhoto  # noqa: E402
 from vse.data.vocabulary import Vocabulary  # noqa: E402
@@ -23,6 +23,8 @@ from vse.pixel_batches import PixelSet  # noqa: E402
 from vse.runs.checkpoint import load, load_resume  # noqa: E402
 from vse.system.errors import InputError  # noqa: E402
 from vse.train import train  # noqa: E402
+
+TWO_CROPS = ViewsConfig(image_image=1.0)
 
 pytest_plugins = ["coloured_shapes"]
 PIXELS = PixelConfig(tower="vit", size=16, width=16, layers=1, patch=8, crop=0.8, jitter=0.1)
@@ -83,8 +85,8 @@ def test_workers_change_no_bit(shapes):
 def test_ranks_share_a_batch_and_two_crops_differ(shapes):
     dataset, _ = shapes
     data = pixel_set(dataset)
-    whole = list(data.epoch(16, 0, 0, crops=2))
-    shares = [list(data.epoch(16, 0, 0, rank, 2, crops=2)) for rank in (0, 1)]
+    whole = list(data.epoch(16, 0, 0, views=TWO_CROPS))
+    shares = [list(data.epoch(16, 0, 0, rank, 2, views=TWO_CROPS)) for rank in (0, 1)]
     for batch, *parts in zip(whole, *shares, strict=True):
         for crop in range(2):
             for rank, part in enumerate(parts):

@@ -1,11 +1,11 @@
-"""The subcommands that make what a model is trained on: `data`, `download`, `scenes`, `features`."""
+"""The subcommands that make what a model is trained on: `data`, `download`, `scenes`, `features`, `tags`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from vse.system.command_line import Count, Data, Device, Images, Seed
+from vse.system.command_line import Count, Data, Device, FeatureFolders, Images, Seed
 from vse.system.settings import Precision
 
 Folder = Annotated[Positional[Path], arg(metavar="OUT")]
@@ -77,3 +77,39 @@ def features(
         batch_size=batch_size, skip_bad=skip_bad, device=device, precision=precision, weights=weights,
     )  # fmt: skip
     print(f"{out}: {features.describe()}")
+
+
+def tags(
+    data: Data,
+    /,
+    features: FeatureFolders,
+    out: Path,
+    tagger: Literal["nouns", "imagenet"] = "nouns",
+    seed: Seed = 0,
+    images: Images = None,
+) -> None:
+    """Writes what a tagger finds in each photo, a line NAME<tab>tag, tag, for `vse train --tags`.
+
+    Args:
+        out: the file to write.
+        tagger: nouns of the training captions, learned from the features and cross-fitted, so that no photo's own
+            captions make its tags; or imagenet, the classes that an EfficientNet-Lite sees, without any caption.
+        seed: of the five folds.
+    """
+    from vse.data.datasets import read_dataset
+    from vse.data.part_of_speech import tag_cache
+    from vse.features.side_by_side import open_combined
+    from vse.features.store import without_skipped
+    from vse.tags.imagenet import imagenet_tags
+    from vse.tags.nouns import noun_tags
+    from vse.tags.sentences import write_tags
+
+    opened = open_combined(features)
+    dataset = without_skipped(read_dataset(data, images), opened)
+    if tagger == "nouns":
+        found = noun_tags(dataset, opened, tag_cache(data), seed, progress=True)
+    else:
+        found = imagenet_tags(opened, dataset.images)
+    write_tags(out, found)
+    mean = sum(map(len, found.values())) / len(found)
+    print(f"{out}: {len(found):,} photos, {mean:.1f} tags each; next: vse train {data} --recipe ernie --tags {out}")

@@ -27,6 +27,7 @@ def train(
     extra_text: str | None = None,
     teachers: list[Path] = [],  # noqa: B006  tyro reads it, nothing changes it
     start: Path | None = None,
+    tags: Path | None = None,
     resume: bool = False,
     device: Device = "auto",
     workers: Annotated[int, Between(0, 256)] = 2,
@@ -44,15 +45,20 @@ def train(
         teachers: trained runs on the same features, whose mean score is distilled (see --loss.distill).
         start: a trained run to begin from, on other photos or to tune its CNNs (see --model.image.tune); words that
             are new to it start from --word-vectors, and a temperature that is learned from the run's.
+        tags: a file of what is in each photo, for steps that read its tag sentence (see --views.tags); without one,
+            `vse tags` of the features is used.
         workers: processes that decode photos, for a model that learns from pixels (see --model.pixels.tower).
         resume: go on with the same command after a kill. Several processes: start it through torchrun.
     """
     from vse.data.datasets import read_dataset, read_extra_text
+    from vse.data.part_of_speech import tag_cache
     from vse.evaluate import HEADER
     from vse.features.pictures import PhotoFiles
     from vse.features.side_by_side import open_combined
     from vse.features.store import without_skipped
     from vse.runs.checkpoint import load
+    from vse.tags.nouns import noun_tags
+    from vse.tags.sentences import read_tags
     from vse.train import train
 
     dataset = read_dataset(data, images)
@@ -65,11 +71,14 @@ def train(
             raise InputError("missing: --features of a CNN (vse features DATA), or a --model.pixels.tower")
         opened = open_combined(features)
         dataset = without_skipped(dataset, opened)
+    found = read_tags(tags, dataset.images) if tags else None
+    if config.views.tags and not tags and features:
+        found = noun_tags(dataset.split("train"), opened, tag_cache(data), progress=True)
     row = train(
         config, dataset, opened, out,
         seed=seed, word_vectors=word_vectors, merges=merges, extra_text=read_extra_text(extra_text, dataset),
-        teachers=[(load(run), opened) for run in teachers], start=load(start) if start else None, resume=resume,
-        device=device, workers=workers,
+        teachers=[(load(run), opened) for run in teachers], start=load(start) if start else None, tags=found,
+        resume=resume, device=device, workers=workers,
     )  # fmt: skip
     if is_first_process():
         print(table([list(HEADER), ["dev, best epoch", *row.cells()]]))

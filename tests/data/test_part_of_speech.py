@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
-import scnlm.tags
+import vse.data.part_of_speech
 from experiments import find_data
 from scnlm.structure import StructureBank, TagVocabulary
-from scnlm.tags import SPACY_MODEL, TAG_SETS, tag_cache, tag_captions
 from vse.data.datasets import read_dataset
+from vse.data.part_of_speech import SPACY_MODEL, TAG_SETS, tag_cache, tag_captions
 from vse.data.vocabulary import tokenize
 from vse.system.errors import InputError
 
@@ -38,26 +38,28 @@ def shared_model(spacy_model: str):
     return load(spacy_model)
 
 
-load = scnlm.tags._load
+load = vse.data.part_of_speech._load
 
 
 @pytest.fixture(autouse=True)
 def load_once(monkeypatch, tmp_path):
     """The default model is loaded once for all tests; no test writes into the user's cache folder."""
-    monkeypatch.setattr("scnlm.tags._load", lambda name: (shared_model if name == SPACY_MODEL else load)(name))
+    monkeypatch.setattr(
+        "vse.data.part_of_speech._load", lambda name: (shared_model if name == SPACY_MODEL else load)(name)
+    )
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
 
 
 @pytest.fixture
 def tagged_texts(monkeypatch) -> list[str]:
     """Every text that is given to spaCy, in order."""
-    seen, tag = [], scnlm.tags._tag
+    seen, tag = [], vse.data.part_of_speech._tag
 
     def record(texts, spacy_model, progress):
         seen.extend(texts)
         return tag(texts, spacy_model, progress)
 
-    monkeypatch.setattr("scnlm.tags._tag", record)
+    monkeypatch.setattr("vse.data.part_of_speech._tag", record)
     return seen
 
 
