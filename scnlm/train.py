@@ -53,7 +53,7 @@ def train(
         "extra_text": extra_text.fingerprint() if extra_text else None,
     }  # fmt: skip
     place = Place(0, 1, find_device(device))
-    with claimed(out, settings, config.precision, resume, place) as settings:
+    with claimed(out, settings, config, resume, place) as settings:
         training = _Training(config, dataset, encoder, out, tag_cache, extra_text, seed, place, settings)
         run = training.run
         run.fit(training.epoch, training.measure, training.save, len(training.text), stop_after)

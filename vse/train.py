@@ -93,7 +93,7 @@ def train(
         "start": start.fingerprint if start else None, "tags": digest_of_tags(tags) if tags else None,
         "feature_identity": identity_of(features),
     }  # fmt: skip
-    with claimed(out, settings, config.precision, resume, place) as settings:
+    with claimed(out, settings, config, resume, place) as settings:
         training = _Training(
             config, dataset, features, out, seed, word_vectors, merges, extra_text, teachers, start, tags, place,
             settings, workers,

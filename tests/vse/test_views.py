@@ -1,6 +1,7 @@
 """Several views of a pair (ERNIE-ViL 2.0): the sum of losses, which views meet, and the coin between kinds of text."""
 
 import dataclasses
+import json
 
 import numpy as np
 import oracles
@@ -14,8 +15,9 @@ from vse.data.vocabulary import Vocabulary
 from vse.features.store import Features
 from vse.losses import MultiViewLoss, make_objective
 from vse.model import VSE
-from vse.runs.checkpoint import load
+from vse.runs.checkpoint import PARTS, load
 from vse.runs.loop import Run
+from vse.system import manifest
 from vse.system.errors import InputError
 from vse.train import train
 
@@ -291,3 +293,17 @@ def test_what_does_not_go_with_the_views_is_said_in_one_line(dataset, features, 
         with pytest.raises(InputError, match=says) as error:
             train(config, dataset, seen, tmp_path / "run", device="cpu", tags=given)
         assert "\n" not in str(error.value)
+
+
+def test_a_run_of_before_there_were_views_goes_on_and_one_with_views_is_another(dataset, features, tmp_path):
+    """Its config.json lacks the setting, which then was its default."""
+    plain, out = dataclasses.replace(CONFIG, views=ViewsConfig()), tmp_path / "run"
+    train(plain, dataset, features, out, device="cpu")
+    config = json.loads((out / "config.json").read_text())
+    del config["train"]["views"]
+    (out / "config.json").write_text(json.dumps(config))
+    manifest.bind(out, PARTS)
+    train(plain, dataset, features, out, device="cpu", resume=True)
+    changed = dataclasses.replace(CONFIG, views=ALL)
+    with pytest.raises(InputError, match=r"begun with --views\.image-image 0\.0, now it is 0\.1"):
+        train(changed, dataset, features, out, device="cpu", resume=True)

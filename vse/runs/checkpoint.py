@@ -160,11 +160,11 @@ def is_size(value: object) -> bool:
     return type(value) is int and 0 < value < 2**31
 
 
-def claim(out: Path, settings: dict, resume: bool) -> None:
+def claim(out: Path, settings: dict, resume: bool, defaults: dict | None = None) -> None:
     """Sees that the run folder is free, or holds a run with the same `settings` and is to be resumed.
 
-    A setting that the run did not save, of before there was it, is not compared. Raises InputError that names the
-    setting that differs, and what to give instead.
+    A setting that the run did not save, of before there was it, is not compared, but one of "train" was its value of
+    `defaults`. Raises InputError that names the setting that differs, and what to give instead.
     """
     out.mkdir(parents=True, exist_ok=True)
     if all(path.name == LOCK or path.name.endswith(".tmp") for path in out.iterdir()):
@@ -173,10 +173,21 @@ def claim(out: Path, settings: dict, resume: bool) -> None:
         raise InputError(f"{out}: not empty; give another --out, or --resume to go on with the run in it")
     if (out / CONFIG).is_file():
         before = read_config(out)
+        if defaults and isinstance(before.get("train"), dict):
+            before["train"] = _filled(before["train"], parse_json(json_text(defaults), "settings"))
         for key, value in parse_json(json_text(settings), "settings").items():
             if before.get(key) != value and (key in before or key in _ALWAYS):
                 what = _difference(_NAMES.get(key, key), before.get(key), value)
                 raise InputError(f"{out}: {what}; repeat the command that began the run, or give another --out")
+
+
+def _filled(values: dict, defaults: dict) -> dict:
+    """The settings, those that are missing at their defaults."""
+    filled = defaults | values
+    for key, default in defaults.items():
+        if isinstance(default, dict) and isinstance(filled[key], dict):
+            filled[key] = _filled(filled[key], default)
+    return filled
 
 
 _ALWAYS = ("train", "data_fingerprint")  # every training saves them: what lacks them is no run of this kind
@@ -193,7 +204,8 @@ def _difference(name: str, before: object, now: object) -> str:
     """The first setting that differs, in words."""
     if isinstance(before, dict) and isinstance(now, dict):
         key = next(k for k in (*before, *now) if before.get(k) != now.get(k))
-        inner = f"{name}.{key}" if name.strip("-") else f"--{key.replace('_', '-')}"
+        option = str(key).replace("_", "-")
+        inner = f"{name}.{option}" if name.strip("-") else f"--{option}"
         return _difference(inner, before.get(key), now.get(key))
     told = [("none" if value is None else str(value))[:80] for value in (before, now)]
     return f"the run in it was begun with {name} {told[0]}, now it is {told[1]}"

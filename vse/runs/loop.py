@@ -5,6 +5,7 @@ killed goes on from its last whole epoch: an epoch is to be a pure function of (
 """
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Loss(Protocol):
 
 
 @contextlib.contextmanager
-def claimed(out: Path, settings: dict, precision: str, resume: bool, place: Place) -> Iterator[dict]:
+def claimed(out: Path, settings: dict, config: OptimizerConfig, resume: bool, place: Place) -> Iterator[dict]:
     """The settings with the precision of the run, while its folder is this process's own.
 
     Random numbers drawn inside do not change those of the caller. Raises InputError for a folder that is in use, or
@@ -55,8 +56,8 @@ def claimed(out: Path, settings: dict, precision: str, resume: bool, place: Plac
     with contextlib.ExitStack() as stack:
         if place.rank == 0:
             stack.enter_context(locked(out))
-        checkpoint.claim(out, settings, resume)
-        resolved = precision_for(out, precision, place.device, place.rank)  # not compared
+        checkpoint.claim(out, settings, resume, dataclasses.asdict(type(config)()))
+        resolved = precision_for(out, config.precision, place.device, place.rank)  # not compared
         distributed.wait(place.ranks)  # all have looked at the folder before the first one writes
         stack.enter_context(torch.random.fork_rng(devices=[place.device] if place.device.type == "cuda" else []))
         say(f"precision: {resolved}, on {describe_device(place.device)}", place)
