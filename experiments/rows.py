@@ -104,7 +104,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "objective-hardest": Experiment("hardest negatives, encoders of `best`", changes=_HARDEST, test=True),
     "objective-infonce": Experiment("InfoNCE: `best`", test=True),
     "objective-clip-words": Experiment("CLIP, words", "clip", changes=_WORDS, test=True),
-    "objective-infonce-random": Experiment("InfoNCE: `best`", words=False, test=True),
+    "objective-infonce-random": Experiment("InfoNCE: `best`, random words", words=False, test=True),
     "objective-clip": Experiment("CLIP, pieces of words", "clip", words=False, test=True),
     # CNNs that are not frozen: a table of its own (docs/results/ranking.md).
     "tuned": Experiment("one model, three CNNs tuned", features=THREE_CUT, changes=_TUNED, start="best", test=True),
