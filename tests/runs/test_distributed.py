@@ -4,7 +4,7 @@ import pytest
 import torch
 from processes import train_in_ranks
 
-from vse.configs import TrainConfig
+from vse.configs import TrainConfig, ViewsConfig
 from vse.encoders.image import ImageConfig
 from vse.encoders.text import TextConfig
 from vse.losses import LossConfig
@@ -29,6 +29,10 @@ CLIP = VSEConfig(
 )  # fmt: skip
 
 
+# Without two passes of a sentence: their dropout is each rank's own.
+VIEWS = ViewsConfig(image_image=0.5, tags=0.5, coin="pair", negatives="both", temperatures="own")
+
+
 @pytest.mark.parametrize(
     "ranks, settings",
     [
@@ -36,11 +40,14 @@ CLIP = VSEConfig(
         (3, config(LossConfig(num_contrastive=2), average=0.9, gradient_norm=0.3, extra_pairs=2)),
         (2, config(LossConfig(name="infonce", temperature=0.3), model=CLIP, chunk_size=2, learning_rate=0.1)),
         (2, config(LossConfig(name="infonce", temperature=0.3), by_photo=True)),
+        (2, config(LossConfig(name="infonce", temperature=0.3), views=VIEWS)),
     ],
-    ids=["two-infonce", "three-ranking", "two-clip-in-chunks", "two-by-photo"],
+    ids=["two-infonce", "three-ranking", "two-clip-in-chunks", "two-by-photo", "two-views"],
 )
 def test_several_ranks_equal_one_process(dataset, features, tmp_path, ranks, settings):
     more = {"stop_after": 1, "extra_text": dataset if settings.extra_pairs else None}
+    if settings.views.tags:
+        more["tags"] = {image: [f"tag{i % 4}"] for i, image in enumerate(dataset.images)}
     train_in_ranks(tmp_path, ranks, (settings, dataset, features, tmp_path / "many"), more)
     train(settings, dataset, features, tmp_path / "one", device="cpu", **more)
     (many, counted), (one, expected) = load_resume(tmp_path / "many"), load_resume(tmp_path / "one")

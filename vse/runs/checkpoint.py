@@ -196,7 +196,7 @@ _NAMES = {
     "train": "", "seed": "--seed", "data": "DATA", "data_fingerprint": "the captions or splits of DATA",
     "word_vectors": "--word-vectors", "word_vectors_file": "--word-vectors", "merges": "--merges",
     "extra_text": "--extra-text", "encoder": "--encoder", "teachers": "--teachers", "feature_identity": "--features",
-    "start": "--start",
+    "start": "--start", "tags": "--tags",
 }  # fmt: skip
 
 

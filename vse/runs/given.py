@@ -45,7 +45,7 @@ def identity_of(features: Photos) -> dict:
 
 
 def shape_seen(features: Photos) -> tuple[int, dict]:
-    """The feature dimension and what the features tell of themselves; of pixels their three colours."""
+    """The feature dimension and what the features tell of themselves; of pixels their three colors."""
     if isinstance(features, PhotoFiles):
         return 3, {}
     shape = list(features.array.shape[1:])

@@ -27,7 +27,8 @@ def imagenet_tags(features: Features, images: Sequence[str]) -> dict[str, tuple[
     Raises InputError for features without an EfficientNet-Lite, whole or in equal regions.
     """
     encoder, columns, scale = _classified(features.info)
-    view = features.info.get("views", ["full"]).index("full") if "full" in features.info.get("views", ["full"]) else 0
+    stored = features.info.get("views", [])
+    view = stored.index("full") if "full" in stored else 0
     names, tags = class_names(), {}
     for start in range(0, len(images), _BLOCK):
         block = list(images[start : start + _BLOCK])

@@ -35,7 +35,7 @@ def read_tags(path: Path, images: Iterable[str]) -> dict[str, tuple[str, ...]]:
     known, tags = set(images), {}
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected lines NAME<tab>tag, tag (vse tags DATA makes them)")
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         where, (image, tab, rest) = f"{path}, line {number}", line.partition("\t")
