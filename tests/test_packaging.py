@@ -64,6 +64,7 @@ LISTS = [(ROOT / name).read_text().splitlines() for name in ("requirements.txt",
 PINNED = names([line for lines in LISTS for line in lines if not line.startswith("#")])
 BY_NAME = ("import_module", "importorskip", "find_spec")
 NOT_PINNED = {"umap": "umap-learn", "pillow_heif": "pillow-heif"}  # module -> distribution of what no test needs
+NOT_INSTALLED = NOT_PINNED | {"open_clip": "open-clip-torch"}  # also of what `make test` does without
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
@@ -89,7 +90,7 @@ def third_party(top: str) -> set[tuple[str, bool]]:
     ours = {"vse", "scnlm", "experiments"} | helpers | sys.stdlib_module_names
     installed = importlib.metadata.packages_distributions()
     found = {item for path in (ROOT / top).rglob("*.py") for item in imports(path) if item[0] not in ours}
-    distributions = {module: (installed.get(module) or [NOT_PINNED.get(module, module)])[0] for module, _ in found}
+    distributions = {module: (installed.get(module) or [NOT_INSTALLED.get(module, module)])[0] for module, _ in found}
     return {(distributions[module].lower().replace("_", "-"), guarded) for module, guarded in found}
 
 
