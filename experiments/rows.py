@@ -65,7 +65,7 @@ _MARGIN = {
 }  # fmt: skip
 _RANKING = {"loss.name": "ranking"} | _MARGIN
 _HARDEST = {"loss.name": "hardest", "loss.warmup_epochs": 8} | _MARGIN
-# The CNNs' last two blocks and heads move, the rest hardly: it is trained. In batches of 256 photos with all captions.
+# The CNNs' last two blocks and heads move; the rest, trained already, hardly does. 256 photos a batch, all captions.
 _TUNED = {
     "model.image.tune": True, "by_photo": True, "batch_size": 1280, "epochs": 4, "learning_rate": 1e-4,
     "cnn_rate": 10.0, "warmup_steps": 20, "average": 0.95,
