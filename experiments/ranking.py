@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import RUNS, find_data, results
+from experiments.noise import NOISE
 from experiments.results import changed, mean_and_sd, origin
 from experiments.rows import EXPERIMENTS, FEATURES, WORD_VECTORS, Experiment
 from vse.configs import TrainConfig
 from vse.data.datasets import Dataset, read_dataset
+from vse.data.part_of_speech import tag_cache
 from vse.evaluate import evaluate
 from vse.features.build import extract_features
 from vse.features.pictures import PhotoFiles, Photos
@@ -25,6 +27,9 @@ from vse.model import VSE
 from vse.recipes import RECIPES
 from vse.runs import checkpoint
 from vse.system.errors import InputError
+from vse.tags.imagenet import imagenet_tags
+from vse.tags.nouns import noun_tags
+from vse.tags.sentences import Tags
 from vse.train import train
 
 EXTRACTED = Path("features")
@@ -103,6 +108,8 @@ def _trained_rows(name: str, experiment: Experiment, dataset: Dataset) -> list[d
 def train_seeds(name: str, experiment: Experiment, dataset: Dataset, features: Photos, seeds: tuple[int, ...]) -> None:
     """Trains these seeds into runs/NAME-SEED, or goes on with what is there."""
     words = find_data(WORD_VECTORS) if experiment.words else None
+    dataset = NOISE[experiment.captions](dataset)
+    tags = tags_of(experiment, dataset, features)
     teachers = list(zip(*trained(experiment.teachers), strict=True))
     for seed in seeds:
         run_folder = RUNS / f"{name}-{seed}"
@@ -110,8 +117,17 @@ def train_seeds(name: str, experiment: Experiment, dataset: Dataset, features: P
         start = checkpoint.load(_there(experiment.start, seed)) if experiment.start else None
         train(
             config_of(experiment), dataset, features, run_folder,
-            seed=seed, word_vectors=words, teachers=teachers, start=start, resume=True, workers=WORKERS,
+            seed=seed, word_vectors=words, teachers=teachers, start=start, tags=tags, resume=True,
+            workers=WORKERS,
         )  # fmt: skip
+
+
+def tags_of(experiment: Experiment, dataset: Dataset, features: Photos) -> Tags | None:
+    """What the experiment's tagger finds in the training photos, learned from the captions that training reads."""
+    train = dataset.split("train")
+    if experiment.tagger == "nouns":
+        return noun_tags(train, features, tag_cache(find_data(experiment.data)), progress=True)
+    return imagenet_tags(features, train.images) if experiment.tagger == "imagenet" else None
 
 
 def trained(names: tuple[str, ...]) -> tuple[list[VSE], list[Photos]]:

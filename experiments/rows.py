@@ -3,15 +3,20 @@
 Knows how to train nothing: experiments/ranking.py does.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 WORD_VECTORS = "word2vec/google-news-300d-26k.bin"
 # What `vse features` is asked for: encoder, views, grid, precision.
 FLIP = ("full", "full-flip")
+CORNERS = (*FLIP, "tl", "tr", "bl", "br")
 FEATURES = {
     "lite2-flip-grid3": ("efficientnet-lite2", FLIP, 3, "bfloat16"),
     "lite1-flip-grid3": ("efficientnet-lite1", FLIP, 3, "bfloat16"),
     "lite0-flip-grid3": ("efficientnet-lite0", FLIP, 3, "bfloat16"),
+    "lite2-corners-grid3": ("efficientnet-lite2", CORNERS, 3, "bfloat16"),
+    "lite1-corners-grid3": ("efficientnet-lite1", CORNERS, 3, "bfloat16"),
+    "lite0-corners-grid3": ("efficientnet-lite0", CORNERS, 3, "bfloat16"),
     # Maps below the last blocks, for CNNs that are tuned from there.
     "lite2-cut": ("efficientnet-lite2@19", FLIP, 1, "bfloat16"),
     "lite1-cut": ("efficientnet-lite1@19", FLIP, 1, "bfloat16"),
@@ -19,6 +24,7 @@ FEATURES = {
 }
 SUBSET = "flickr30k/dataset_flickr30k_subset.json"
 THREE_CNNS = ("lite2-flip-grid3", "lite1-flip-grid3", "lite0-flip-grid3")
+SIX_VIEWS = ("lite2-corners-grid3", "lite1-corners-grid3", "lite0-corners-grid3")
 THREE_CUT = ("lite2-cut", "lite1-cut", "lite0-cut")
 
 
@@ -35,6 +41,8 @@ class Experiment:
     seeds: tuple[int, ...] = (0, 1, 2)
     test: bool = False  # read the test split; only for what was settled on dev
     words: bool = True  # start from word2vec
+    captions: Literal["all", "one", "shuffled"] = "all"  # of training (experiments/noise.py)
+    tagger: Literal["none", "nouns", "imagenet"] = "none"  # whose tag sentences are read (vse/tags)
     start: str = ""  # begins where the same seed of this experiment ended
     members: tuple[str, ...] = ()  # an ensemble of these experiments' runs, all seeds
     teachers: tuple[str, ...] = ()  # distilled from these experiments' runs, all seeds
@@ -72,6 +80,28 @@ _TUNED = {
 }  # fmt: skip
 _PIXELS = {"model.pixels.size": 64, "epochs": 12, "learning_rate": 5e-4}
 
+# ERNIE-ViL 2.0's views, each step on top of those before it.
+_LADDER = {
+    "text": ("photo and caption", {}),
+    "crops": ("+ two crops", {"views.image_image": 0.1, "views.temperatures": "own"}),
+    "passes": ("+ two passes of the caption", {"views.text_text": 0.1}),
+    "tags": ("+ tag sentences", {"views.tags": 0.25}),
+    "all": ("all: + second crop and pass", {"views.second_image_text": 1.0}),
+}
+
+
+def _ladder(tower: str, about: str, recipe: str, changes: dict) -> dict[str, Experiment]:
+    """A row a step, of one tower."""
+    rows, changed = {}, dict(changes)
+    for step, (views, more) in _LADDER.items():
+        changed = changed | more
+        tagger = "nouns" if "views.tags" in changed else "none"
+        rows[f"views-{tower}-{step}"] = Experiment(
+            f"{about}: {views}", recipe, SIX_VIEWS, changed, tagger=tagger, test=True
+        )
+    return rows
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "paper": Experiment("the paper's recipe", "paper", ("lite2-flip-grid3",), test=True),
     "linear": Experiment("sum of word vectors, three CNNs", "linear", test=True),
@@ -106,6 +136,14 @@ EXPERIMENTS: dict[str, Experiment] = {
     "objective-clip-words": Experiment("CLIP, words", "clip", changes=_WORDS, test=True),
     "objective-infonce-random": Experiment("InfoNCE: `best`, random words", words=False, test=True),
     "objective-clip": Experiment("CLIP, pieces of words", "clip", words=False, test=True),
+    # Several views of a pair, with the encoders of `best` and of CLIP, and where captions are few or wrong.
+    **(_BY_WINDOWS := _ladder("windows", "windows of words", "best", {})),
+    **_ladder("clip", "CLIP, words", "clip", _WORDS),
+    **{
+        f"{name}-{captions}": replace(_BY_WINDOWS[name], captions=captions)
+        for captions in ("one", "shuffled")
+        for name in ("views-windows-text", "views-windows-all")
+    },
     # CNNs that are not frozen: a table of its own (docs/results/ranking.md).
     "tuned": Experiment("one model, three CNNs tuned", features=THREE_CUT, changes=_TUNED, start="best", test=True),
     # Towers from a random start, on 6,000 photos.
