@@ -90,6 +90,22 @@ _LADDER = {
 }
 
 
+# Weights of the pairs of one kind, (I1, I2) and (T1, T2), beside two pairs of photo and caption at 1.
+INTRA = (0.0, 0.03, 0.1, 0.3, 1.0)
+
+
+def _intra(weight: float, **more) -> dict:
+    """Changes: two crops and two passes, all four pairs, those of one kind at `weight`."""
+    views = {"image_image": weight, "text_text": weight, "second_image_text": 1.0, "temperatures": "own"} | more
+    return {f"views.{name}": value for name, value in views.items()}
+
+
+def _view_trial(about: str, tagger: str = "nouns", **views) -> Experiment:
+    """All views with the encoders of `best`, and a setting of them changed: one seed, judged on dev."""
+    changes = _intra(0.1, **({"tags": 0.25} | views))
+    return Experiment(about, "best", SIX_VIEWS, changes, seeds=(0,), tagger=tagger)
+
+
 def _ladder(tower: str, about: str, recipe: str, changes: dict) -> dict[str, Experiment]:
     """A row a step, of one tower."""
     rows, changed = {}, dict(changes)
@@ -144,6 +160,20 @@ EXPERIMENTS: dict[str, Experiment] = {
         for captions in ("one", "shuffled")
         for name in ("views-windows-text", "views-windows-all")
     },
+    # Trials for them, on dev: the weight of the pairs of one kind, and what the source leaves open.
+    **{
+        f"views-intra-{weight:g}": Experiment(
+            f"no tags, weight {weight:g}", "best", SIX_VIEWS, _intra(weight), seeds=(0,)
+        )
+        for weight in INTRA
+    },
+    "views-tags-10": _view_trial("tags read in one step of ten", tags=0.1),
+    "views-tags-25": _view_trial("tags read in one step of four"),
+    "views-tags-50": _view_trial("tags read in every other step", tags=0.5),
+    "views-tags-imagenet": _view_trial("tags of the ImageNet head", "imagenet"),
+    "views-coin-pair": _view_trial("a coin a pair", coin="pair"),
+    "views-both": _view_trial("negatives of both views (SimCLR)", negatives="both"),
+    "views-one-temperature": _view_trial("one temperature", temperatures="one"),
     # CNNs that are not frozen: a table of its own (docs/results/ranking.md).
     "tuned": Experiment("one model, three CNNs tuned", features=THREE_CUT, changes=_TUNED, start="best", test=True),
     # Towers from a random start, on 6,000 photos.
