@@ -77,6 +77,30 @@ def objectives(rows: list[dict], differences: dict[str, dict]) -> str:
     return markdown(header, lines)
 
 
+def views(rows: list[dict], differences: dict[str, dict]) -> str:
+    """A row a step of a ladder of views, and what it is over the ladder's first."""
+    lines = []
+    for r in rows:
+        ways = (" / ".join(f"{r[way][k]['mean']:.1f}" for k in ("r1", "r5", "r10")) for way in ("i2t", "t2i"))
+        lines.append([
+            r["about"], number(r["dev_rsum"]), *ways, f"**{number(r['test_rsum'])}**",
+            _over(differences.get(r["name"].removeprefix("objectives-"))), number(r["hubs_test_rsum"]),
+        ])  # fmt: skip
+    header = ["Flickr8K", "dev rsum", "i2t", "t2i", "test rsum", "over photo and caption", "test rsum, hubs"]
+    return markdown(header, lines)
+
+
+def tag_sentences(rows: list[dict]) -> str:
+    """A row a model: test rsum of the same runs without and with the photo's tag sentence as one more view."""
+    lines = []
+    for r in rows:
+        figure = r["difference"]["rsum"]
+        weights = ", ".join(f"{seed['weight']:g}" for seed in r["rows"])
+        lines.append([r["about"], f"{figure['b']:.1f}", f"{figure['a']:.1f}", _over(figure), weights])
+    header = ["Flickr8K, rsum", "test", "test, tag sentence", "difference", "weights of the seeds"]
+    return markdown(header, lines)
+
+
 def _over(difference: dict | None) -> str:
     """A difference with its interval, in bold where it is real (experiments/compare.py)."""
     if difference is None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments import RUNS, find_data, results
 from experiments.compare import differences
+from experiments.noise import NOISE
 from experiments.per_image import ranking_row
 from experiments.ranking import trained
 from experiments.results import mean_and_sd, origin
@@ -46,7 +47,7 @@ def corrected(name: str, dataset: Dataset) -> tuple[list[list[VSE]], list[list[F
     """Models and features of each seed of a row (one set for an ensemble), and their hubs, kept in the runs."""
     members = EXPERIMENTS[name].members
     models, features = trained(members or (name,))
-    train, dev = dataset.split("train"), dataset.split("dev")
+    train, dev = NOISE[EXPERIMENTS[name].captions](dataset).split("train"), dataset.split("dev")
     banks = [make_banks(model, train, stored) for model, stored in zip(models, features, strict=True)]
     if members:
         joined = [Joined(list(kind)) for kind in zip(*banks, strict=True)]

@@ -196,3 +196,9 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 # The rows of the table of objectives, as it prints them.
 OBJECTIVES = tuple(name for name in EXPERIMENTS if name.startswith("objective-"))
+# Rows of several views, ladder by ladder; the first of each is photo and caption alone.
+LADDERS: dict[str, tuple[str, ...]] = {
+    **{tower: tuple(f"views-{tower}-{step}" for step in _LADDER) for tower in ("windows", "clip")},
+    **{kind: (f"views-windows-text-{kind}", f"views-windows-all-{kind}") for kind in ("one", "shuffled")},
+}
+VIEWS = tuple(name for ladder in LADDERS.values() for name in ladder)
