@@ -252,3 +252,6 @@ class _Training:
         weight = 1 - min(self.config.average, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.output_model.parameters()), list(self.model.parameters()), weight)
+            # Batch norms keep a running mean of their own; at its start they would spoil every figure.
+            for kept, now in zip(self.output_model.buffers(), self.model.buffers(), strict=True):
+                kept.copy_(now)

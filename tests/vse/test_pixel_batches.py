@@ -107,6 +107,16 @@ def test_it_learns_colours_from_pixels(shapes, tmp_path, tower):
     assert evaluate([load(tmp_path / "run")], dataset.split("dev"), [photos]).rsum == row.rsum
 
 
+def test_the_mean_of_the_weights_has_the_statistics_of_batch_norms(shapes, tmp_path):
+    dataset, photos = shapes
+    model = replace(CONFIG.model, pixels=replace(PIXELS, tower="resnet", size=32, width=16))
+    train(replace(CONFIG, model=model, average=0.9), dataset, photos, tmp_path, device="cpu", stop_after=1)
+    kept, _ = load_resume(tmp_path)
+    kept, _ = load_resume(tmp_path)
+    statistics = [name.removeprefix("mean/") for name in kept if name.startswith("mean/") and "running_" in name]
+    assert statistics and all(torch.equal(kept[f"mean/{name}"], kept[f"model/{name}"]) for name in statistics)
+
+
 def test_resuming_equals_not_stopping_with_any_workers(shapes, tmp_path):
     dataset, photos = shapes
     config = replace(CONFIG, epochs=4, average=0.9)
