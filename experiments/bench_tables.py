@@ -67,9 +67,8 @@ def objectives(rows: list[dict], differences: dict[str, dict]) -> str:
     """A row an objective: ranking, cost, agreement with people, zero-shot classes, all of the same runs."""
     lines = []
     for r in rows:
-        ways = (" / ".join(f"{r[way][k]['mean']:.1f}" for k in ("r1", "r5", "r10")) for way in ("i2t", "t2i"))
         lines.append([
-            r["about"], "word2vec" if r["words"] else "random", number(r["dev_rsum"]), *ways,
+            r["about"], "word2vec" if r["words"] else "random", number(r["dev_rsum"]), *_both_ways(r),
             f"**{number(r['test_rsum'])}**", _over(differences.get(r["name"].removeprefix("objectives-"))),
             number(r["hubs_test_rsum"]),
         ])  # fmt: skip
@@ -81,9 +80,8 @@ def views(rows: list[dict], differences: dict[str, dict]) -> str:
     """A row a step of a ladder of views, and what it is over the ladder's first."""
     lines = []
     for r in rows:
-        ways = (" / ".join(f"{r[way][k]['mean']:.1f}" for k in ("r1", "r5", "r10")) for way in ("i2t", "t2i"))
         lines.append([
-            r["about"], number(r["dev_rsum"]), *ways, f"**{number(r['test_rsum'])}**",
+            r["about"], number(r["dev_rsum"]), *_both_ways(r), f"**{number(r['test_rsum'])}**",
             _over(differences.get(r["name"].removeprefix("objectives-"))), number(r["hubs_test_rsum"]),
         ])  # fmt: skip
     header = ["Flickr8K", "dev rsum", "i2t", "t2i", "test rsum", "over photo and caption", "test rsum, hubs"]
@@ -99,6 +97,11 @@ def tag_sentences(rows: list[dict]) -> str:
         lines.append([r["about"], f"{figure['b']:.1f}", f"{figure['a']:.1f}", _over(figure), weights])
     header = ["Flickr8K, rsum", "test", "test, tag sentence", "difference", "weights of the seeds"]
     return markdown(header, lines)
+
+
+def _both_ways(row: dict) -> list[str]:
+    """R@1 / R@5 / R@10 of photos and of captions."""
+    return [" / ".join(f"{row[way][k]['mean']:.1f}" for k in ("r1", "r5", "r10")) for way in ("i2t", "t2i")]
 
 
 def _over(difference: dict | None) -> str:

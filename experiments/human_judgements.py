@@ -23,7 +23,6 @@ from scnlm.rerank.trigram import Trigram
 from vse.data.datasets import Dataset, read_dataset
 from vse.data.vocabulary import tokenize
 from vse.hubs import load_hubs
-from vse.system.errors import InputError
 
 METRICS = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor": "METEOR", "cider": "CIDEr"}
 COSINES = {name: f"cosine: {EXPERIMENTS[name].about}" for name in ("paper", "linear", "best", "ensemble")}
@@ -147,11 +146,10 @@ def _score_rows(dataset: Dataset, judged: Judged) -> None:
 
 
 def _run(names: list[str]) -> None:
-    if unknown := set(names) - set(NAMES):
-        raise InputError(f"{sorted(unknown)[0]}: no such row; expected some of {', '.join(NAMES)}")
+    names = results.asked(names, NAMES)
     dataset = read_dataset(find_data("flickr8k"))
     judged = Judged(dataset, find_data("flickr8k") / "Flickr8k_text")
-    for name in names or NAMES:
+    for name in names:
         run(name, dataset, judged)
 
 

@@ -7,6 +7,7 @@ counted, so that machines compare: the operations of its products, forward and b
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice, pairwise
@@ -27,7 +28,6 @@ from vse.batches import TrainingSet
 from vse.configs import TrainConfig
 from vse.data.datasets import Dataset, read_dataset
 from vse.losses import MultiViewLoss, make_objective
-from vse.system.errors import InputError
 from vse.system.files import read_json
 
 MOST = 200.0  # TFLOP a training may cost
@@ -59,7 +59,17 @@ def operations(scorer: Scorer, config: TrainConfig, dataset: Dataset) -> float:
     return counted / pairs * len(data) * config.epochs / 1e12
 
 
-def run(name: str, dataset: Dataset, judged: Judged) -> dict:
+def run_all(names: Sequence[str], command: str) -> None:
+    """Makes these rows, as `python -m experiments.COMMAND NAME...`, and says each in a line."""
+    dataset = read_dataset(find_data("flickr8k"))
+    judged = Judged(dataset, find_data("flickr8k") / "Flickr8k_text")
+    for name in names:
+        row = _run_one(name, dataset, judged, command)
+        figures = {key: round(row[key]["mean"], 1) for key in ("dev_rsum", "test_rsum", "hubs_test_rsum")}
+        print(name, figures, f"{row['tflop']:.0f} TFLOP", flush=True)
+
+
+def _run_one(name: str, dataset: Dataset, judged: Judged, command: str) -> dict:
     """One row; what other experiments write of it is made where it is not there."""
     for path, work in ((name, ranking.run), (f"hubs-{name}", hubs.run), (f"zero-shot-{name}", zero_shot.run)):
         if not path_of(path).exists():
@@ -69,7 +79,7 @@ def run(name: str, dataset: Dataset, judged: Judged) -> dict:
     config = ranking.config_of(EXPERIMENTS[name])
     tau = over_seeds([judged.agreement(cosines(judged, scorer)) for scorer in models])
     return results.write(f"objectives-{name}", {
-        "name": f"objectives-{name}", **origin(f"objectives {name}"), "most_tflop": MOST,
+        "name": f"objectives-{name}", **origin(f"{command} {name}"), "most_tflop": MOST,
         "about": EXPERIMENTS[name].about, "words": EXPERIMENTS[name].words,
         "parameters": sum(p.numel() for p in models[0].models[0].parameters()),
         "tflop": operations(models[0], config, NOISE[EXPERIMENTS[name].captions](dataset)),
@@ -82,12 +92,6 @@ def run(name: str, dataset: Dataset, judged: Judged) -> dict:
     })  # fmt: skip
 
 
-def say(name: str, row: dict) -> None:
-    """The row in one line."""
-    figures = {key: round(row[key]["mean"], 1) for key in ("dev_rsum", "test_rsum", "hubs_test_rsum")}
-    print(name, figures, f"{row['tflop']:.0f} TFLOP", flush=True)
-
-
 def over_the_row_above() -> dict:
     """Test rsum of every row that is there less that of the row above it, paired, in results/objectives.json."""
     names = [name for name in OBJECTIVES if path_of(f"objectives-{name}").exists()]
@@ -96,12 +100,7 @@ def over_the_row_above() -> dict:
 
 
 def _run(names: list[str]) -> None:
-    if unknown := [name for name in names if name not in OBJECTIVES]:
-        raise InputError(f"{unknown[0]}: no such row; expected some of {', '.join(OBJECTIVES)}")
-    dataset = read_dataset(find_data("flickr8k"))
-    judged = Judged(dataset, find_data("flickr8k") / "Flickr8k_text")
-    for name in names or OBJECTIVES:
-        say(name, run(name, dataset, judged))
+    run_all(results.asked(names, OBJECTIVES), "objectives")
     over_the_row_above()
 
 

@@ -35,6 +35,13 @@ def main(name: str, about: str, work: Callable[..., int | None], options: dict[s
         return 1
 
 
+def asked(names: Sequence[str], rows: Sequence[str]) -> Sequence[str]:
+    """The names, or all rows where none is given. Raises InputError for one that is no row."""
+    if unknown := [name for name in names if name not in rows]:
+        raise InputError(f"{unknown[0]}: no such row; expected some of {', '.join(rows)}")
+    return names or rows
+
+
 def path_of(name: str) -> Path:
     """The file of the result NAME."""
     return RESULTS / f"{name}.json"

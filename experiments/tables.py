@@ -208,6 +208,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "zero-shot-scenes": lambda: bench_tables.scenes_zero_shot(result("scenes-zero-shot")),
     "objectives": lambda: bench_tables.objectives(_objectives(), result("objectives")["differences"]),
     "objectives-beside": lambda: bench_tables.objectives_beside(_objectives()),
+    "pixels": lambda: bench_tables.trials(results("pixels-")),
     "trials": lambda: bench_tables.trials(results("trial-")),
     "glance": _glance,
     "flickr8k": lambda: _table1("Flickr8K test", paper.FLICKR8K, ["paper", "linear", "best", "ensemble"]),

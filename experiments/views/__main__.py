@@ -7,13 +7,10 @@ row of the table of objectives tells (experiments/objectives.py).
 
 import sys
 
-from experiments import find_data, objectives, results
+from experiments import objectives, results
 from experiments.compare import compare
-from experiments.judgements import Judged
 from experiments.results import origin, path_of
 from experiments.rows import LADDERS, VIEWS
-from vse.data.datasets import read_dataset
-from vse.system.errors import InputError
 
 
 def over_one_view() -> dict:
@@ -26,12 +23,7 @@ def over_one_view() -> dict:
 
 
 def _run(names: list[str]) -> None:
-    if unknown := [name for name in names if name not in VIEWS]:
-        raise InputError(f"{unknown[0]}: no such row; expected some of {', '.join(VIEWS)}")
-    dataset = read_dataset(find_data("flickr8k"))
-    judged = Judged(dataset, find_data("flickr8k") / "Flickr8k_text")
-    for name in names or VIEWS:
-        objectives.say(name, objectives.run(name, dataset, judged))
+    objectives.run_all(results.asked(names, VIEWS), "views")
     over_one_view()
 
 

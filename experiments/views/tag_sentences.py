@@ -21,7 +21,6 @@ from vse.data.datasets import Dataset, read_dataset
 from vse.data.part_of_speech import tag_cache
 from vse.evaluate import row_of
 from vse.metrics import Cosines, block_ranks
-from vse.system.errors import InputError
 from vse.tags.nouns import noun_tags
 from vse.tags.sentences import Tags, sentences_of
 
@@ -29,12 +28,16 @@ WEIGHTS = tuple(round(0.05 * i, 2) for i in range(21))
 NAMES = ("views-windows-text", "views-windows-all")
 
 
-def with_tags(scorer: Scorer, split: Dataset, tags: Tags, weight: float) -> Cosines:
-    """The scores of a split, each photo moved by `weight` toward its tag sentence; 0: those of the photos alone."""
-    images = scorer.images(split.images)
-    if weight:
-        images = images + np.float32(weight) * scorer.texts(sentences_of(tags, split.images))
-    return Cosines(images, scorer.texts(split.captions))
+class Tagged:
+    """A split's photos, tag sentences and captions, each encoded once."""
+
+    def __init__(self, scorer: Scorer, split: Dataset, tags: Tags):
+        self._images, self._captions = scorer.images(split.images), scorer.texts(split.captions)
+        self._tags = scorer.texts(sentences_of(tags, split.images))
+
+    def scores(self, weight: float) -> Cosines:
+        """Each photo moved by `weight` toward its tag sentence; 0: those of the photos alone."""
+        return Cosines(self._images + np.float32(weight) * self._tags, self._captions)
 
 
 def run(name: str) -> dict:
@@ -45,11 +48,12 @@ def run(name: str) -> dict:
     dev, test = dataset.split("dev"), dataset.split("test")
     ranks: dict[str, list] = {"plain": [], "tags": []}
     for scorer in scorers(name):
-        by_weight = {w: row_of(with_tags(scorer, dev, tags, w), dev, bootstrap=0).rsum for w in WEIGHTS}
+        on_dev, on_test = (Tagged(scorer, split, tags) for split in (dev, test))
+        by_weight = {w: row_of(on_dev.scores(w), dev, bootstrap=0).rsum for w in WEIGHTS}
         best = max(WEIGHTS, key=by_weight.get)
         row = {"seed": scorer.seed, "weight": best, "dev": {"plain": by_weight[0.0], "tags": by_weight[best]}}
         for kind, weight in (("plain", 0.0), ("tags", best)):
-            ranks[kind].append(block_ranks(with_tags(scorer, test, tags, weight), test.image_of_caption))
+            ranks[kind].append(block_ranks(on_test.scores(weight), test.image_of_caption))
         rows.append(row)
         print(name, row, flush=True)
     plain, moved = (
@@ -66,9 +70,7 @@ def run(name: str) -> dict:
 
 
 def _run(names: list[str]) -> None:
-    if unknown := [name for name in names if name not in VIEWS]:
-        raise InputError(f"{unknown[0]}: no such row; expected some of {', '.join(VIEWS)}")
-    for name in names or NAMES:
+    for name in results.asked(names, VIEWS) if names else NAMES:
         run(name)
 
 

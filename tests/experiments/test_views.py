@@ -7,7 +7,7 @@ import pytest
 
 from experiments.rows import EXPERIMENTS, INTRA, LADDERS, VIEWS
 from experiments.views.gap import gap
-from experiments.views.tag_sentences import with_tags
+from experiments.views.tag_sentences import Tagged
 from vse.system.errors import InputError
 
 
@@ -34,9 +34,8 @@ class _Split:
 
 
 def test_a_tag_sentence_adds_its_score_with_the_caption_times_the_weight():
-    tags, everything = {"a": ("dog",), "b": ("cat",)}, slice(None)
-    plain = with_tags(_Scorer(), _Split(), tags, 0.0)(everything, everything)
-    moved = with_tags(_Scorer(), _Split(), tags, 0.25)(everything, everything)
+    everything, tagged = slice(None), Tagged(_Scorer(), _Split(), {"a": ("dog",), "b": ("cat",)})
+    plain, moved = (tagged.scores(weight)(everything, everything) for weight in (0.0, 0.25))
     captions = _Scorer().texts(_Split.captions)
     np.testing.assert_allclose(plain, np.eye(2) @ captions.T, rtol=1e-6)
     expected = plain + 0.25 * np.array([[0.6, 0.8], [0.8, -0.6]]) @ captions.T

@@ -112,7 +112,6 @@ def test_the_mean_of_the_weights_has_the_statistics_of_batch_norms(shapes, tmp_p
     model = replace(CONFIG.model, pixels=replace(PIXELS, tower="resnet", size=32, width=16))
     train(replace(CONFIG, model=model, average=0.9), dataset, photos, tmp_path, device="cpu", stop_after=1)
     kept, _ = load_resume(tmp_path)
-    kept, _ = load_resume(tmp_path)
     statistics = [name.removeprefix("mean/") for name in kept if name.startswith("mean/") and "running_" in name]
     assert statistics and all(torch.equal(kept[f"mean/{name}"], kept[f"model/{name}"]) for name in statistics)
 
