@@ -22,9 +22,13 @@ class ImageConfig:
     dropout: float = 0.0  # on the features
     tune: bool = False  # train the CNNs on from where they were cut (features of CNN@BLOCK)
     grid: int = 3  # of "tune": the CNNs' last maps are pooled to so many regions a side
+    crop: float = 1.0  # of "tune": in training the CNNs see a square of this share of the map's side or more; 1 = all
 
     def __post_init__(self):
-        check_settings(self, "image.", grid="[1, 64]", heads=SIZE, width=SIZE, hidden="[0, 65536]", dropout="[0, 1)")
+        check_settings(
+            self, "image.", grid="[1, 64]", crop="(0, 1]", heads=SIZE, width=SIZE, hidden="[0, 65536]",
+            dropout="[0, 1)",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

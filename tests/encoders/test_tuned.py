@@ -12,7 +12,7 @@ from coloured_shapes import call, refused, works  # noqa: E402
 from vse.configs import ImageConfig, TrainConfig, VSEConfig  # noqa: E402
 from vse.data.datasets import read_dataset  # noqa: E402
 from vse.encoders.text import TextConfig  # noqa: E402
-from vse.encoders.tuned import TunedEncoder  # noqa: E402
+from vse.encoders.tuned import TunedEncoder, crops_of  # noqa: E402
 from vse.features.cut import Above, Below, cut_of, make_above  # noqa: E402
 from vse.features.networks import load_cnn  # noqa: E402
 from vse.features.side_by_side import open_combined  # noqa: E402
@@ -59,13 +59,15 @@ def test_below_and_above_are_the_cnn(cnn, block):
     with torch.no_grad():
         whole = cnn.net.map(x)
         flat = Below(cnn.net.trunk, block).vector(x)
-        assert torch.equal(Above(cnn.net.trunk, block).eval()(flat), whole)
+        above = Above(cnn.net.trunk, block).eval()
+        assert torch.equal(above(above.maps(flat)), whole)
 
 
 def test_the_last_block_may_be_the_cut(cnn):
     with torch.no_grad():
         x = torch.randn(1, 3, 224, 224)
-        assert torch.equal(Above(cnn.net.trunk, 15).eval()(Below(cnn.net.trunk, 15).vector(x)), cnn.net.map(x))
+        above = Above(cnn.net.trunk, 15).eval()
+        assert torch.equal(above(above.maps(Below(cnn.net.trunk, 15).vector(x))), cnn.net.map(x))
 
 
 def test_a_fresh_tuned_encoder_sees_what_the_frozen_one_sees(small):
@@ -104,7 +106,7 @@ def test_the_batch_norms_keep_their_statistics():
     above = make_above(CUT)
     before = {name: buffer.clone() for name, buffer in above.named_buffers()}
     above.train()
-    above(torch.randn(4, 192 * 7 * 7))
+    above(torch.randn(4, 192, 7, 7))
     assert all(torch.equal(before[name], buffer) for name, buffer in above.named_buffers())
 
 
@@ -123,6 +125,31 @@ def test_training_moves_the_top_slowly_and_resumes(small, tmp_path):
         train(CONFIG, dataset, cut, tmp_path / name, device="cpu", resume=True)
     a, b = (load(tmp_path / name).state_dict() for name in ("whole", "parts"))
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_crops_are_squares_of_the_maps():
+    maps = torch.randn(5, 3, 9, 9)
+    places = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.5, 0.0], [0.99, 0.3], [0.26, 0.74]])
+    corners = [(0, 0), (4, 4), (2, 0), (4, 1), (1, 3)]  # of 5 places a direction
+    crops = crops_of(maps, 0.55, places)
+    for crop, whole, (row, column) in zip(crops, maps, corners, strict=True):
+        assert torch.equal(crop, whole[:, row : row + 5, column : column + 5])
+    assert torch.equal(crops_of(maps, 1.0, places), maps)
+
+
+def test_training_sees_crops_and_evaluation_does_not(small):
+    _, cut, _ = small
+    config = replace(CONFIG.model.image, dropout=0.0, crop=0.5)
+    encoder, whole = (TunedEncoder(c, cut.info, 8) for c in (config, replace(config, crop=1.0)))
+    for one in (encoder, whole):
+        one.load_published()
+    whole.encoder.load_state_dict(encoder.encoder.state_dict())
+    features = torch.from_numpy(np.array(cut.take(list(cut.names[:6])))[:, 0]).float()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        seen = [encoder.train()(features) for _ in range(3)]
+        assert all(not torch.allclose(a, b) for a, b in zip(seen, seen[1:], strict=False))
+        assert torch.equal(encoder.eval()(features), whole.eval()(features))
 
 
 def test_a_rate_of_zero_leaves_the_cnns_as_published(small, tmp_path):

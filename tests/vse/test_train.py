@@ -86,6 +86,21 @@ def test_it_learns_what_sentences_say(dataset, features, tmp_path, settings):
     assert last["loss"] < 0.7 * first["loss"]
 
 
+def test_what_is_kept_is_the_running_mean_of_the_weights(dataset, features, tmp_path):
+    """An epoch is one step here; the mean is over few steps at first, so that the random start does not linger."""
+    config, means, weights = replace(PLAIN, batch_size=1000, average=0.3), [], []
+    for epoch in range(1, 6):
+        train(replace(config, epochs=6), dataset, features, tmp_path, device="cpu", stop_after=epoch, resume=True)
+        saved, _ = load_resume(tmp_path)
+        names = [name.removeprefix("mean/") for name in saved if name.startswith("mean/")]
+        means.append(torch.cat([saved[f"mean/{name}"].double().flatten() for name in names]))
+        weights.append(torch.cat([saved[f"model/{name}"].double().flatten() for name in names]))
+    assert not torch.equal(weights[0], weights[1])
+    for step, kept in ((1, 2 / 11), (2, 3 / 12), (3, 0.3), (4, 0.3)):  # (1 + step) / (10 + step), 0.3 at most
+        expected = kept * means[step - 1] + (1 - kept) * weights[step]
+        torch.testing.assert_close(means[step], expected, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_before_the_hardest_negatives_all_count_as_in_the_ranking_loss(dataset, features, tmp_path, reduction):
     for name, warmup_epochs in (("ranking", 0), ("hardest", 1)):

@@ -45,7 +45,7 @@ class Below(nn.Module):
 
 
 class Above(nn.Module):
-    """The flattened map at the cut to the CNN's last map; its batch norms keep the statistics they came with."""
+    """The map at the cut to the CNN's last map; its batch norms keep the statistics they came with."""
 
     def __init__(self, network: nn.Module, block: int):
         super().__init__()
@@ -54,9 +54,13 @@ class Above(nn.Module):
         self.head, self.norm, self.activation = network._conv_head, network._bn1, network._swish
         self.channels = self.blocks[0]._block_args.input_filters if len(self.blocks) else self.head.in_channels
 
-    def forward(self, flat: Float[Tensor, "b n"]) -> Float[Tensor, "b d h w"]:
+    def maps(self, flat: Float[Tensor, "b n"]) -> Float[Tensor, "b c h w"]:
+        """The maps at the cut, which are flat on disk."""
         side = math.isqrt(flat.shape[1] // self.channels)
-        x = flat.unflatten(1, (self.channels, side, side))
+        return flat.unflatten(1, (self.channels, side, side))
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        """Of maps at the cut, or of a part of them, the CNN's last map."""
         for block in self.blocks:
             x = block(x)
         return self.activation(self.norm(self.head(x)))

@@ -14,7 +14,9 @@ from vse.system.errors import InputError
 _WORDS = "text_encoder.words.vectors.weight"
 _CNNS = ("image_encoder.above.", "image_encoder.scale_")  # of a model that tunes them; they begin as published
 # What training alone reads: both models may differ in it.
-_TRAINING = ("dropout", "block_dropout", "word_dropout", "tune_words", "length_groups", "forget_bias", "tune", "grid")
+_TRAINING = (
+    "dropout", "block_dropout", "word_dropout", "tune_words", "length_groups", "forget_bias", "tune", "grid", "crop",
+)  # fmt: skip
 
 
 def start_from(model: VSE, other: VSE) -> int:
