@@ -75,8 +75,8 @@ _RANKING = {"loss.name": "ranking"} | _MARGIN
 _HARDEST = {"loss.name": "hardest", "loss.warmup_epochs": 8} | _MARGIN
 # The CNNs' last two blocks and heads move; the rest, trained already, hardly does. 256 photos a batch, all captions.
 _TUNED = {
-    "model.image.tune": True, "by_photo": True, "batch_size": 1280, "epochs": 4, "learning_rate": 1e-4,
-    "cnn_rate": 10.0, "warmup_steps": 20, "average": 0.95,
+    "model.image.tune": True, "model.image.crop": 0.6, "by_photo": True, "batch_size": 1280, "epochs": 8,
+    "learning_rate": 1e-4, "cnn_rate": 15.0, "warmup_steps": 20, "average": 0.95,
 }  # fmt: skip
 _PIXELS = {"model.pixels.size": 64, "epochs": 12, "learning_rate": 5e-4}
 
