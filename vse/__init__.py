@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vse.fusion import Fusion
     from vse.model import VSE
 
 __version__ = "0.1.0"
 
 
-def load(run: str | Path, device: str = "cpu") -> VSE:
-    """The model of a run folder; see `vse.runs.checkpoint.load`."""
-    from vse.runs.checkpoint import load  # here: `import vse` alone shall not load torch
+def load(run: str | Path, device: str = "cpu") -> VSE | Fusion:
+    """The model of a run folder, a dual encoder's or that of a fusion transformer; see `vse.runs.checkpoint.load`."""
+    from pathlib import Path
 
-    return load(run, device)
+    from vse.runs import checkpoint, fusion  # here: `import vse` alone shall not load torch
+
+    kind = checkpoint.read_config(Path(run)).get("kind")
+    return fusion.load(run, device) if kind == fusion.KIND else checkpoint.load(run, device)

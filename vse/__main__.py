@@ -8,6 +8,7 @@ try:
     from vse import __version__
     from vse.commands.ask import classify
     from vse.commands.data import data, download, features, scenes, tags
+    from vse.commands.fusion import train_fusion
     from vse.commands.show import arithmetic, page, pca, search
     from vse.commands.space import evaluate, hubs, train
     from vse.recipes import RECIPES
@@ -16,8 +17,8 @@ except KeyboardInterrupt:  # the program is only starting: nobody wants to see w
     print("vse: interrupted", file=sys.stderr)
     sys.exit(130)
 
-_OF_DATA, _OF_A_SPACE = (data, download, scenes, features, tags), (train, hubs, evaluate)
-COMMANDS = {f.__name__: f for f in (*_OF_DATA, *_OF_A_SPACE, search, classify, arithmetic, pca, page)}
+_OF_DATA, _OF_A_SPACE = (data, download, scenes, features, tags), (train, hubs, train_fusion, evaluate)
+COMMANDS = {f.__name__.replace("_", "-"): f for f in (*_OF_DATA, *_OF_A_SPACE, search, classify, arithmetic, pca, page)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -214,3 +214,64 @@ class TrainConfig(OptimizerConfig):
             raise InputError(f'views.negatives = "both" is of loss.name = "infonce", this is {self.loss.name!r}')
         if self.views.tags and self.loss.distill:
             raise InputError("loss.distill: a teacher scores captions, not tag sentences; set views.tags to 0")
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """A transformer that reads photo and sentence together (patent CN114298158A; all of it is open there).
+
+    It reads a photos and b sentences of one scene, combined with the weights xi and mu (the patent's: 1). Settings that
+    are not the patent's were chosen on Flickr8K dev.
+    """
+
+    width: int = 256
+    layers: int = 3
+    heads: int = 4
+    dropout: float = 0.1  # inside the blocks
+    image_dropout: float = 0.4  # on the features
+    word_dropout: float = 0.1  # on the word vectors
+    positions: int = 77  # so many words of a sentence are read at most
+    # "sum": the weighted sum of their tokens; "concat": all in a row; "score": the weighted sum of the pairs' scores
+    combination: Literal["sum", "concat", "score"] = "sum"
+    images: int = 1  # a: the first stored views of the photo; in training any
+    sentences: int = 1  # b: captions of the photo that are read together in training
+    image_weight: float = 1.0  # xi
+    text_weight: float = 1.0  # mu
+
+    def __post_init__(self):
+        check_settings(
+            self, "model.", width=SIZE, layers="[1, 1000]", heads=SIZE, dropout="[0, 1)", image_dropout="[0, 1)",
+            word_dropout="[0, 1)", positions="[1, 65536]", images="[1, 64]", sentences="[1, 64]", image_weight="> 0",
+            text_weight="> 0",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FusionTrainConfig(OptimizerConfig):
+    """How a fusion transformer is trained, beside an encoder that finds what is hard to tell apart."""
+
+    model: FusionConfig = field(default_factory=FusionConfig)
+    matching: float = 1.0  # weight of image-text matching
+    words: float = 1.0  # weight of masked words
+    # A negative's chance is exp(hardness x its cosine to the query): 0 draws any, 20 what the encoder finds near.
+    hardness: float = 10.0
+    hardening: float = 2.0  # epochs in which the hardness rises from 0
+    average: float = 0.99  # decay per step of the running mean of the weights that is evaluated and kept; 0 = none
+    epochs: int = 5
+    batch_size: int = 128  # true pairs; each brings two wrong ones
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    learning_rate: float = 5e-4
+    schedule: Literal["exponential", "cosine", "constant"] = "cosine"
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    beta2: float = 0.98
+    gradient_norm: float = 2.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_settings(
+            self, batch_size=">= 2", matching=">= 0", words=">= 0", hardness=">= 0", hardening=">= 0",
+            average="[0, 1)",
+        )  # fmt: skip
+        if not self.matching + self.words:
+            raise InputError("matching = 0, words = 0: nothing is learned; set one of them to 1")

@@ -8,6 +8,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Int
+
 from vse.data.datasets import Dataset
 from vse.features.pictures import Photos
 from vse.hubs import Hubs
@@ -50,12 +53,18 @@ def row_of(scorer: Scorer, dataset: Dataset, bootstrap: int = 1000) -> Row:
     """The row of the scores of a split; `bootstrap` draws for the interval, 0 for none."""
     if not scorer.captions:
         raise InputError(f"{dataset.name}: this split has no captions, so nothing to rank; add some or name another")
-    i2t, t2i = block_ranks(scorer, dataset.image_of_caption)
+    return row_of_ranks(*block_ranks(scorer, dataset.image_of_caption), dataset, bootstrap)
+
+
+def row_of_ranks(
+    i2t: Int[np.ndarray, " q"], t2i: Int[np.ndarray, " m"], dataset: Dataset, bootstrap: int = 1000
+) -> Row:
+    """The row of 1-based ranks: of each image that owns a caption, and of each caption."""
     interval = (float("nan"), float("nan"))
     if bootstrap:
         interval = bootstrap_rsum(i2t, t2i, dataset.image_of_caption, bootstrap)
     left, right = Recall.of(i2t), Recall.of(t2i)
-    return Row(left, right, rsum(left, right), interval, scorer.images, scorer.captions)
+    return Row(left, right, rsum(left, right), interval, len(dataset.images), len(dataset.captions))
 
 
 def evaluate(

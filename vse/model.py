@@ -20,9 +20,8 @@ from vse.encoders.image import AttentionPoolEncoder, ImageEncoder
 from vse.encoders.pixels import PixelEncoder
 from vse.encoders.text import make_text_encoder
 from vse.encoders.tuned import TunedEncoder
-from vse.features.extractor import FeatureExtractor
+from vse.features.given import GivenPhotos, check_listed
 from vse.features.info import shape_of
-from vse.features.named import permitted
 from vse.features.pictures import Photos, read_pictures
 from vse.system.errors import InputError
 
@@ -48,9 +47,7 @@ class VSE(nn.Module):
         with torch.no_grad():
             self.text_encoder.words.vectors.weight[PAD_ID] = 0.0
         self._start_unknown()
-        self._extractor: FeatureExtractor | None = None
-        self.photo_precision: str | None = None  # of the CNN on photo files; None: as the features of training
-        self.cnns: Sequence[str | Path] = ()  # weights files and timm:MODELs that the user passes, see named_cnns
+        self.photos = GivenPhotos()
         self.temperature = TEMPERATURE  # of probabilities; set by `load` where it was trained
         self.fingerprint = ""  # set by `load`; tells caches of embeddings which weights made them
 
@@ -118,25 +115,9 @@ class VSE(nn.Module):
         Raises InputError for another feature dimension or other regions than the model was trained on, for more views,
         and for unreadable photos.
         """
-        if isinstance(images, (str, Path)):
-            raise InputError(f"encode_images({str(images)!r}): expected a list of photos; put it in one")
         if self.from_pixels:
             return self._encode_pixels(images, progress)
-        if not isinstance(images, np.ndarray):
-            images = self._extract([Path(path) for path in images])
-        array = _as_views(images)
-        if array.shape[3] != self.feature_dim:
-            raise InputError(
-                f"features have {array.shape[3]} dimensions, the model was trained on {self.feature_dim}"
-                f" ({self.feature_info.get('encoder', 'a user matrix')}): extract them with the same encoder"
-            )
-        views, regions, _ = shape_of(self.feature_info)
-        for what, size, most, fits in (
-            ("regions", array.shape[2], regions, array.shape[2] == regions),
-            ("views", array.shape[1], views, array.shape[1] <= (views or 0)),
-        ):
-            if most is not None and not fits:
-                raise InputError(f"features of {size} {what}, the model was trained on {most}: extract them alike")
+        array = self.photos.features(images, self.feature_dim, self.feature_info, self.device)
         self.eval()
         out = np.empty((len(array), self.config.embed_dim), np.float32)
         for start in _bar(range(0, len(array), batch_size), "embed images", progress):
@@ -149,6 +130,7 @@ class VSE(nn.Module):
     def _encode_pixels(self, images: Sequence[str | Path] | np.ndarray, progress: bool) -> Float[np.ndarray, "n d"]:
         """Of photo files, or of pictures (N, S, S, 3) of bytes."""
         size = self.config.pixels.size
+        check_listed(images)
         if isinstance(images, np.ndarray) and (images.shape[1:] != (size, size, 3) or images.dtype != np.uint8):
             held = f"{images.dtype} of shape {images.shape}"
             raise InputError(f"{held}: the model sees pixels; give photo files or (N, {size}, {size}, 3) bytes")
@@ -176,13 +158,6 @@ class VSE(nn.Module):
             tokens, lengths = pad([sentences[i] for i in rows])
             out[rows] = self.encode_text(tokens.to(self.device), lengths.to(self.device)).cpu().numpy()
         return out
-
-    def _extract(self, paths: list[Path]) -> np.ndarray:
-        if self._extractor is None:
-            changes = {"precision": self.photo_precision} if self.photo_precision else {}
-            info = permitted(self.feature_info, self.cnns)
-            self._extractor = FeatureExtractor.from_info(info, device=str(self.device), **changes)
-        return self._extractor.extract_files(paths)
 
 
 def _image_encoder(config: VSEConfig, feature_dim: int, info: dict) -> nn.Module:
@@ -231,10 +206,3 @@ def _alike(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
         batch.append(i)
     if batch:
         yield batch
-
-
-def _as_views(array: np.ndarray) -> np.ndarray:
-    """(N, V, R, F) of (N, F), (N, R, F) or (N, V, R, F)."""
-    if array.ndim not in (2, 3, 4):
-        raise InputError(f"features of shape {array.shape}: expected (N, F), (N, regions, F) or (N, views, regions, F)")
-    return array.reshape(len(array), *([1] * (4 - array.ndim)), *array.shape[1:])

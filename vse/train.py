@@ -29,6 +29,7 @@ from vse.losses import MultiViewLoss, RankingLoss, make_objective
 from vse.model import VSE
 from vse.pixel_batches import PixelSet
 from vse.runs import checkpoint, distributed
+from vse.runs.average import follow
 from vse.runs.given import (
     check_crops,
     coverage,
@@ -187,7 +188,8 @@ class _Training:
                 loss = loss + self.loss(objective, next(extra))
             run.step(loss, step, steps)
             self.objective.clamp_()
-            self._average(run.epoch * steps + step)
+            if config.average:
+                follow(self.output_model, self.model, config.average, run.epoch * steps + step)
             total += loss.detach()
         # A scale that vanished makes every score, and so the loss, the same finite number.
         return total.item() / steps if math.isfinite(self.objective.temperature or 0.0) else math.inf
@@ -244,14 +246,3 @@ class _Training:
         temperature = self.objective.temperature
         learned = {} if temperature is None else {"temperature": temperature}
         checkpoint.save_run(self.out, self.output_model, self.settings | learned)
-
-    def _average(self, step: int) -> None:
-        if not self.config.average:
-            return
-        # A mean over few steps at first: the random start must not linger in it.
-        weight = 1 - min(self.config.average, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.output_model.parameters()), list(self.model.parameters()), weight)
-            # Batch norms keep a running mean of their own; at its start they would spoil every figure.
-            for kept, now in zip(self.output_model.buffers(), self.model.buffers(), strict=True):
-                kept.copy_(now)

@@ -52,7 +52,7 @@ class Captioner:
             SentenceBank.load(folder / CONCEPTS), Trigram(folder / TRIGRAM), weights,
         )  # fmt: skip
         manifest.check(folder, bound(folder))
-        captioner.encoder.photo_precision = "float32"  # in bfloat16 a quarter of the best sentences are others
+        captioner.encoder.photos.precision = "float32"  # in bfloat16 a quarter of the best sentences are others
         return captioner
 
     def captions(

@@ -46,7 +46,7 @@ def describe(
     """
     folder, photos = _set_and_photos(list(words))
     captioner, dataset = Captioner.load(folder, str(find_device(device))), read_dataset(data) if data else None
-    captioner.encoder.cnns = cnns
+    captioner.encoder.photos.cnns = cnns
     if dataset and not dataset.split("train").captions:
         raise InputError(f"{dataset.name}: no training captions, so none is the nearest; leave out --data")
     good, points, captions = [], [], []

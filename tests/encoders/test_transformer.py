@@ -82,12 +82,16 @@ def test_a_block_is_its_loop_and_pytorchs_layer(post_norm, masked):
     assert torch.allclose(layer(h, src_mask=None if mask is None else ~mask), ours, atol=1e-12)
 
 
-def test_one_position_of_a_block_is_that_of_the_whole():
+@pytest.mark.parametrize("post_norm", [False, True])
+def test_one_position_of_a_block_is_that_of_the_whole(post_norm):
     torch.manual_seed(0)
-    block, h = Block(WIDTH, 4).double().eval(), torch.randn(4, 6, WIDTH, dtype=torch.float64)
-    positions = torch.tensor([5, 0, 2, 3])
-    whole = block(h, causal_mask(6))[torch.arange(4), positions]
+    block, h = Block(WIDTH, 4, post_norm=post_norm).double().eval(), torch.randn(4, 6, WIDTH, dtype=torch.float64)
+    rows, positions = torch.arange(4), torch.tensor([5, 0, 2, 3])
+    whole = block(h, causal_mask(6))[rows, positions]
     assert torch.allclose(block.at(h, positions).squeeze(1), whole, atol=1e-12)
+    there = torch.arange(6) < torch.tensor([6, 3, 4, 5])[:, None]
+    whole = block(h, there[:, None])[rows, positions]
+    assert torch.allclose(block.at(h, positions, there[:, None]).squeeze(1), whole, atol=1e-12)
 
 
 @pytest.mark.parametrize("pooling", ["max", "mean"])

@@ -24,3 +24,8 @@ def info_nce():
 def metric_learning_losses():
     """The losses of pytorch_metric_learning."""
     return _package("pytorch_metric_learning.losses")
+
+
+def transformers():
+    """The package transformers."""
+    return _package("transformers")

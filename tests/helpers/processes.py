@@ -5,6 +5,7 @@ test process itself is not.
 """
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import socket
@@ -26,12 +27,12 @@ def start(target, *args) -> multiprocessing.Process:
     return process
 
 
-def train_quietly(said: Path, *args, **settings) -> None:
-    """`vse.train.train`, what it prints or raises going into the file `said`."""
+def train_quietly(said: Path, *args, system=train_module, **settings) -> None:
+    """The training of a system, the module `vse.train` or another; what it prints or raises goes into `said`."""
     torch.set_num_threads(1)
     with open(said, "a", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         try:
-            train_module.train(*args, device="cpu", **settings)
+            getattr(system, system.__name__.rsplit(".", 1)[1])(*args, device="cpu", **settings)
         except BaseException:
             traceback.print_exc()
             raise
@@ -46,11 +47,12 @@ def run_rank(said: Path, rank: int, ranks: int, port: int, args: tuple, settings
     """One rank of a training, slow where a rank that relies on luck would be found out."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    system = importlib.import_module(settings.pop("system", train_module.__name__))
     if rank == 0:
-        _delay(train_module._Training, "save")  # the others must not look at the folder before
+        _delay(system._Training, "save")  # the others must not look at the folder before
     else:
         _delay(train_module.checkpoint, "claim")  # the first must not fill the folder before
-    train_quietly(said, *args, **settings)
+    train_quietly(said, *args, system=system, **settings)
 
 
 def _delay(owner, name: str) -> None:
@@ -64,7 +66,7 @@ def _delay(owner, name: str) -> None:
 
 
 def train_in_ranks(said: Path, ranks: int, args: tuple, settings: dict) -> None:
-    """The same training in `ranks` processes on this machine, to its end."""
+    """The same training in `ranks` processes on this machine, to its end; `system` in settings names its module."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

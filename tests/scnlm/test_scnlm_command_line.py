@@ -329,7 +329,7 @@ def test_photos_are_described_best_first(world, parts, colour_cnn):
     photos = [world.photos / name for name in world.of_split("test")]
     found = lines_of(works("caption", parts.set, *photos, *FEW))
     captioner = Captioner.load(parts.set)
-    assert captioner.encoder.photo_precision == "float32"  # that every machine says the same
+    assert captioner.encoder.photos.precision == "float32"  # that every machine says the same
     expected = captioner.captions(captioner.encoder.encode_images(photos), CaptionConfig(candidates=40))
     assert list(found) == [str(photo) for photo in photos]
     for captions, own in zip(found.values(), expected, strict=True):

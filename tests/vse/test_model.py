@@ -123,7 +123,7 @@ def test_photos_go_through_the_extractor_that_made_the_features(monkeypatch, tmp
         def extract_files(self, paths):
             return np.stack([np.asarray(Image.open(p), np.float32).ravel()[:8] for p in paths])[:, None, None]
 
-    monkeypatch.setattr("vse.model.FeatureExtractor", Extractor)
+    monkeypatch.setattr("vse.features.given.FeatureExtractor", Extractor)
     model = make()
     model.feature_info = {"encoder": "tiny"}
     paths = [tmp_path / f"{i}.png" for i in range(3)]

@@ -41,7 +41,7 @@ def classify(
     if not photos:
         raise InputError("no photos: expected RUN PHOTO... --labels dog,horse")
     model = load(run, str(find_device(device)))
-    model.cnns = cnn
+    model.photos.cnns = cnn
     classifier = ZeroShot(model, read_labels(labels), template or TEMPLATES)
     bad: dict[Path, str] = {}
     for start in range(0, len(photos), _BATCH):

@@ -26,6 +26,7 @@ def search(
     cache: Path | None = None,
     cnn: CNNs = [],  # noqa: B006
     hubs: bool = True,
+    rerank: Path | None = None,
     html: Path | None = None,
     json: bool = False,
     device: Device = "auto",
@@ -38,6 +39,7 @@ def search(
         k: how many answers.
         cache: where the index is kept (default: the user's cache folder).
         hubs: where RUN has them (see `vse hubs`), take from every score how near the item is to everything.
+        rerank: a run that `vse train-fusion` made: it re-ranks the best, by its logit + lambda x score.
         html: also write a page that shows the answers.
         json: one JSON object a line.
     """
@@ -51,19 +53,44 @@ def search(
     by_photo = captions is not None or is_photo_query(query)
     model, stored = _load_searcher(run, features, device, cnn)
     between = load_hubs(run, model) if hubs and has_hubs(run) else None
+    second = _load_second(rerank, device, cnn) if rerank else None
+    if second and images is not None and by_photo:
+        raise InputError("--rerank reads photos beside sentences; leave it out where a photo finds photos")
+    found = max(k, second[1].k) if second else k
     if captions is not None:
-        result = search_captions(model, captions, Path(query), k, cache, between and between.captions)
+        result = search_captions(model, captions, Path(query), found, cache, between and between.captions)
     elif by_photo:
         result = similar_photos(model, images, Path(query), k=k, cache=cache, features=stored)
     else:
-        result = search_images(model, images, query, k, cache, stored, between and between.photos)
-    for hit in result.hits:
+        result = search_images(model, images, query, found, cache, stored, between and between.photos)
+    hits = _reranked(second, query, images, result.hits, stored)[:k] if second else result.hits
+    for hit in hits:
         print(hit_line(hit, images, json))
     if html:
         from vse.pages.retrieval import answer_page
 
-        page = answer_page(html, Path(query) if by_photo else query, result.hits, images)
+        page = answer_page(html, Path(query) if by_photo else query, hits, images)
         print(page, file=sys.stderr if json else sys.stdout)
+
+
+def _load_second(run: Path, device: str, cnns: list[str]):
+    """(The model that re-ranks, how many and by which lambda.)"""
+    from vse.runs import fusion
+    from vse.system.device import find_device
+
+    model = fusion.load(run, str(find_device(device)))
+    model.photos.cnns = cnns
+    return model, fusion.load_setting(run)
+
+
+def _reranked(second, query: str, images: Path | None, hits, stored):
+    """The hits in the order of the second model."""
+    from vse.rerank import rerank_captions, rerank_photos
+
+    model, setting = second
+    if images is None:
+        return rerank_captions(model, Path(query), hits, setting)
+    return rerank_photos(model, images, query, hits, setting, stored)
 
 
 def arithmetic(
@@ -188,7 +215,7 @@ def _load_searcher(run: Path, features: list[Path], device: str, cnns: list[str]
     from vse.system.device import find_device
 
     model = load(run, str(find_device(device)))
-    model.cnns = cnns
+    model.photos.cnns = cnns
     if features and model.from_pixels:
         raise InputError(f"--features {features[0]}: a run that learned from pixels has none; leave them out")
     return model, open_combined(features, model.feature_info) if features else None

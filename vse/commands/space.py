@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 from vse.configs import TrainConfig
 from vse.recipes import RECIPES
 from vse.system.arguments import Between
-from vse.system.command_line import Data, Device, FeatureFolders, Images, Run, Seed, table
+from vse.system.command_line import Count, Data, Device, FeatureFolders, Images, Run, Seed, table
 from vse.system.errors import InputError
 from vse.system.terminal import is_first_process
 
@@ -91,6 +91,8 @@ def evaluate(
     features: FeatureFolders = [],  # noqa: B006
     split: str = "test",
     hubs: bool = False,
+    rerank: Path | None = None,
+    k: Annotated[Count | None, arg(aliases=["-k"])] = None,
     checkpoint: Path | None = None,
     architecture: str | None = None,
     json: Path | None = None,
@@ -104,6 +106,9 @@ def evaluate(
         checkpoint: instead of a RUN: a state dict of a CLIP model, of open_clip or OpenAI.
         architecture: of the checkpoint, as open_clip calls it, such as ViT-B-32 (OpenAI's: ViT-B-32-quickgelu).
         hubs: correct the scores by what `vse hubs` wrote into RUN; of several, k and weight are chosen on DATA's dev.
+        rerank: a run that `vse train-fusion` made: it re-ranks the best k of each query, by its logit + lambda x score.
+            lambda is the run's own; with --hubs, or beside other runs than its encoder, it is chosen on DATA's dev.
+        k: how many are re-ranked (default: what dev chose).
         json: also write the row there.
     """
     from vse.data.datasets import read_dataset
@@ -112,8 +117,10 @@ def evaluate(
     from vse.system.device import find_device
 
     if checkpoint or architecture:
-        _evaluate_checkpoint(run, checkpoint, architecture, split, json, device, images, features or hubs)
+        _evaluate_checkpoint(run, checkpoint, architecture, split, json, device, images, features or hubs or rerank)
         return
+    if k and not rerank:
+        raise InputError(f"-k {k}: so many are re-ranked; give --rerank RUN, too")
     if len(run) < 2:
         raise InputError(f"{run[0] if run else 'nothing'}: expected RUN [RUN ...] DATA")
     *runs, data = run
@@ -121,12 +128,42 @@ def evaluate(
     models = [load(r, str(find_device(device))) for r in runs]
     dataset, opened = photos_of(models, dataset, features)
     correction = _hubs_of(runs, models, dataset, opened) if hubs else None
-    row = evaluate(models, dataset.split(split), opened, hubs=correction)
+    about = {"runs": [r.name for r in runs], "data": dataset.name, "split": split, "hubs": hubs}
+    if rerank:
+        row, setting = _reranked(rerank, models, dataset, split, opened, correction, k, device)
+        about |= {"rerank": rerank.name, "k": setting.k, "lambda": setting.weight}
+        print(f"the best {setting.k} of each query re-ranked, lambda = {setting.weight:g}")
+    else:
+        row = evaluate(models, dataset.split(split), opened, hubs=correction)
     for r in runs:
         trained_on, now = (read_config(r).get(key) for key in ("data_fingerprint", "data"))
         if now == dataset.name and trained_on != dataset.fingerprint():
             print(f"note: {r} was trained on another version of {now} than {data}", file=sys.stderr)
-    _show(row, {"runs": [r.name for r in runs], "data": dataset.name, "split": split, "hubs": hubs}, json)
+    _show(row, about, json)
+
+
+def _reranked(run, models, dataset, split, opened, correction, k, device):
+    """(the re-ranked row, its k and lambda)"""
+    from vse.evaluate import scorer_of
+    from vse.rerank import Setting, choose_from, read_best, row_of
+    from vse.runs import fusion
+    from vse.system.device import find_device
+
+    if models[0].from_pixels:
+        raise InputError(f"--rerank {run}: the run sees pixels, it re-ranks by features; give runs of features")
+    model, kept = fusion.load(run, str(find_device(device))), fusion.load_setting(run)
+
+    def best(part: str, k: int):
+        of_part = dataset.split(part)
+        return read_best(model, scorer_of(models, of_part, opened, correction), of_part, opened[0], k, progress=True)
+
+    if correction or [one.fingerprint for one in models] != [fusion.encoder_of(run)]:
+        dev = dataset.split("dev")
+        most = min(k or kept.k, len(dev.images), len(dev.captions))
+        chosen = choose_from(best("dev", most), dev, [most] if k else None).setting
+        kept = Setting(k or chosen.k, chosen.weight)
+    setting = Setting(k or kept.k, kept.weight)
+    return row_of(best(split, setting.k), setting, dataset.split(split)), setting
 
 
 def _show(row, about: dict, json: Path | None) -> None:

@@ -14,8 +14,9 @@ from vse.encoders.dropout import Dropout
 from vse.system.errors import InputError
 
 States = Float[Tensor, "b t w"]
-# True where the position of the row may look at that of the column; for all of a batch, or for each of it.
-Mask = Bool[Tensor, "t s"] | Bool[Tensor, "b t s"]
+# True where the position of the row may look at that of the column; for all of a batch, or for each of it, where one
+# row may be for all positions.
+Mask = Bool[Tensor, "t s"] | Bool[Tensor, "b #t s"]
 EPS = 1e-5  # of the norms
 
 
@@ -41,14 +42,17 @@ class SelfAttention(nn.Module):
     def forward(self, x: States, mask: Mask | None = None) -> States:
         return self._attend(*self.qkv(x).chunk(3, dim=2), mask)
 
-    def at(self, x: States, positions: Int[Tensor, " b"]) -> Float[Tensor, "b 1 w"]:
-        """What causal attention gives one position of each sequence: no other looks."""
+    def at(
+        self, x: States, positions: Int[Tensor, " b"], mask: Bool[Tensor, "b 1 t"] | None = None
+    ) -> Float[Tensor, "b 1 w"]:
+        """What attention gives one position of each sequence: no other looks. Without a mask it is causal."""
         width = x.shape[2]
         weight, bias = self.qkv.weight, self.qkv.bias
         q = linear(take_positions(x, positions), weight[:width], bias[:width])
         k, v = linear(x, weight[width:], bias[width:]).chunk(2, dim=2)
-        before = torch.arange(x.shape[1], device=x.device) <= positions[:, None]
-        return self._attend(q, k, v, before[:, None])
+        if mask is None:
+            mask = (torch.arange(x.shape[1], device=x.device) <= positions[:, None])[:, None]
+        return self._attend(q, k, v, mask)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> States:
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
@@ -84,10 +88,18 @@ class Block(nn.Module):
         h = h + self.dropout(self.attention(self.norm_1(h), mask))
         return h + self.dropout(self._mlp(self.norm_2(h)))
 
-    def at(self, h: States, positions: Int[Tensor, " b"]) -> Float[Tensor, "b 1 w"]:
-        """`forward` under a causal mask at one position of each sequence: of a last block nothing else is read."""
-        assert not self.post_norm
-        read = take_positions(h, positions) + self.dropout(self.attention.at(self.norm_1(h), positions))
+    def at(
+        self, h: States, positions: Int[Tensor, " b"], mask: Bool[Tensor, "b 1 t"] | None = None
+    ) -> Float[Tensor, "b 1 w"]:
+        """`forward` at one position of each sequence, under a causal mask or the one given.
+
+        Of a last block often nothing else is read.
+        """
+        read = take_positions(h, positions)
+        if self.post_norm:
+            read = self.norm_1(read + self.dropout(self.attention.at(h, positions, mask)))
+            return self.norm_2(read + self.dropout(self._mlp(read)))
+        read = read + self.dropout(self.attention.at(self.norm_1(h), positions, mask))
         return read + self.dropout(self._mlp(self.norm_2(read)))
 
     def _mlp(self, h: States) -> States:

@@ -105,6 +105,12 @@ def shape_of(info: dict) -> tuple[int | None, int | None, int | None]:
     return len(views) if views else None, grid**2 if grid else None, info.get("feature_dim")
 
 
+def grid_of(info: dict) -> int:
+    """How many regions a side the features that `info` tells of have; 0 where it does not tell."""
+    grids = [source.get("grid") for source in info.get("sources", [info])]
+    return 0 if None in grids else max(grids)
+
+
 def read_info(folder: Path) -> dict:
     """features.json of the folder, {} where there is none. Raises InputError for a later version or a damaged one."""
     return check_info(read_json(folder / INFO), folder / INFO) if (folder / INFO).exists() else {}

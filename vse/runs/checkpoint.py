@@ -8,8 +8,9 @@ import contextlib
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
 from vse.data.tokens import load_tokens
+from vse.data.vocabulary import Tokens
 from vse.features.info import check_info
 from vse.features.matrix import SideBySide
 from vse.model import VSE, VSEConfig
@@ -30,15 +32,29 @@ VERSION = 1  # of the folder's format
 KIND = "embedding"  # what its model is; folders from before there were others do not say it
 CONFIG, WEIGHTS, WORDS, RESUME = "config.json", "model.safetensors", "vocabulary.txt", "resume.safetensors"
 PARTS = (CONFIG, WEIGHTS, WORDS)  # what a model is made of
+Model = TypeVar("Model", bound=torch.nn.Module)
 
 
-def save_run(out: Path, model: VSE, extra: dict) -> None:
+@runtime_checkable
+class Saved(Protocol):
+    """What a model of photos and sentences is saved with."""
+
+    config: object  # a dataclass
+    vocabulary: Tokens
+    feature_dim: int
+    feature_info: dict
+    fingerprint: str
+
+    def state_dict(self) -> dict[str, torch.Tensor]: ...
+
+
+def save_run(out: Path, model: Saved, extra: dict, kind: str = KIND) -> None:
     """Writes what `load` needs, the manifest last; `extra` (training settings, data) goes into config.json."""
     manifest.unbind(out)
     write_atomically(out / WORDS, model.vocabulary.save)
     config = {
         "version": VERSION,
-        "kind": KIND,
+        "kind": kind,
         "model": dataclasses.asdict(model.config),
         "feature_dim": model.feature_dim,
         "feature_info": model.feature_info,
@@ -130,29 +146,40 @@ def load(run: str | Path, device: str = "cpu") -> VSE:
     Raises InputError for a folder that is no run, half written, from a future version or damaged.
     """
     run = Path(run)
-    config = read_config(run)
-    if (kind := config.get("kind", KIND)) != KIND:
-        raise InputError(f"{run}: the run of a {str(kind)[:40]}, not of an {KIND}; give one that `vse train` made")
-    for name in (WORDS, WEIGHTS):
-        if not (run / name).is_file():
-            raise InputError(f"{run}: half-written run ({name} is missing); repeat its `vse train` with --resume")
-    if missing := [key for key in ("model", "feature_dim", "feature_info") if key not in config]:
-        raise InputError(f"{run / CONFIG}: key {missing[0]!r} is missing; restore the file or train again")
-    if not is_size(config["feature_dim"]) or not isinstance(config["feature_info"], dict):
-        raise InputError(f"{run / CONFIG}: feature_dim must be a number, feature_info an object; restore the file")
-    check_info(config["feature_info"], f"{run / CONFIG}: feature_info")
-    model_config = config_from_dict(VSEConfig, config["model"], f"{run / CONFIG}: model")
-    tokens = load_tokens(run / WORDS)
-    with outline():
-        model = VSE(model_config, tokens, config["feature_dim"], config["feature_info"])
-    load_weights(run, model)
+    model, config = load_as(run, KIND, "vse train", VSEConfig, VSE)
     temperature = config.get("temperature")
     if temperature is not None:
         if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
             raise InputError(f"{run / CONFIG}: temperature must be a number above 0; restore the file")
         model.temperature = float(temperature)
-    model.fingerprint = manifest.check(run, PARTS)[WEIGHTS][:16]
     return model.to(device).eval()
+
+
+def load_as(
+    run: Path, kind: str, command: str, config_type: type, make: Callable[[object, Tokens, int, dict], Model]
+) -> tuple[Model, dict]:
+    """(the model that a `command` made, on the CPU; all of config.json).
+
+    `make` builds it of its config, its tokens and what config.json tells of features. Raises InputError as `load`.
+    """
+    config = read_config(run)
+    if (found := config.get("kind", KIND)) != kind:
+        raise InputError(f"{run}: a run of kind {str(found)[:40]!r}, expected {kind!r}; give one that `{command}` made")
+    for name in (WORDS, WEIGHTS):
+        if not (run / name).is_file():
+            raise InputError(f"{run}: half-written run ({name} is missing); repeat its `{command}` with --resume")
+    if missing := [key for key in ("model", "feature_dim", "feature_info") if key not in config]:
+        raise InputError(f"{run / CONFIG}: key {missing[0]!r} is missing; restore the file or train again")
+    if not is_size(config["feature_dim"]) or not isinstance(config["feature_info"], dict):
+        raise InputError(f"{run / CONFIG}: feature_dim must be a number, feature_info an object; restore the file")
+    check_info(config["feature_info"], f"{run / CONFIG}: feature_info")
+    model_config = config_from_dict(config_type, config["model"], f"{run / CONFIG}: model")
+    tokens = load_tokens(run / WORDS)
+    with outline():
+        model = make(model_config, tokens, config["feature_dim"], config["feature_info"])
+    load_weights(run, model)
+    model.fingerprint = manifest.check(run, PARTS)[WEIGHTS][:16]
+    return model, config
 
 
 def is_size(value: object) -> bool:

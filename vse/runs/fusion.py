@@ -1,0 +1,59 @@
+"""The run folder of a fusion transformer: that of every run (checkpoint.py), and what dev chose for re-ranking."""
+
+import dataclasses
+from pathlib import Path
+
+from vse.configs import FusionConfig
+from vse.fusion import Fusion
+from vse.rerank import Setting
+from vse.runs import checkpoint
+from vse.system.errors import InputError
+from vse.system.files import read_json, write_json
+from vse.system.settings import config_from_dict
+
+KIND = "fusion transformer"
+SETTING = "rerank.json"
+
+
+def save(out: Path, model: Fusion, extra: dict) -> None:
+    """Writes what `load` needs; see `checkpoint.save_run`."""
+    checkpoint.save_run(out, model, extra, KIND)
+
+
+def load(run: str | Path, device: str = "cpu") -> Fusion:
+    """The fusion transformer of a run folder, in evaluation mode; errors as of `checkpoint.load`."""
+    model, _ = checkpoint.load_as(Path(run), KIND, "vse train-fusion", FusionConfig, Fusion)
+    return model.to(device).eval()
+
+
+def save_setting(run: Path, setting: Setting) -> None:
+    """Writes what dev chose."""
+    write_json(run / SETTING, dataclasses.asdict(setting))
+
+
+def load_setting(run: Path) -> Setting:
+    """What dev chose. Raises InputError where it is not there or damaged."""
+    if not (run / SETTING).is_file():
+        raise InputError(f"{run}: no {SETTING}, its training was not finished; repeat `vse train-fusion` with --resume")
+    return config_from_dict(Setting, read_json(run / SETTING), str(run / SETTING), complete=True)
+
+
+def encoder_of(run: Path) -> str:
+    """The fingerprint of the dual encoder that it was trained beside."""
+    return str(checkpoint.read_config(run).get("encoder", ""))
+
+
+def check_start(model: Fusion, start: Fusion) -> None:
+    """Raises InputError where a model cannot begin where another one ended."""
+    for what, ours, theirs in (
+        ("vocabulary", len(model.vocabulary), len(start.vocabulary)),
+        ("features", model.feature_dim, start.feature_dim),
+        *((f"model.{name}", getattr(model.config, name), getattr(start.config, name)) for name in _SHAPES),
+    ):  # fmt: skip
+        if ours != theirs:
+            raise InputError(f"--start: its {what} is {theirs}, expected {ours}; give the settings it was trained with")
+    if model.vocabulary.tokens != start.vocabulary.tokens:
+        raise InputError("--start: it has other words; give one that was trained beside the same --encoder")
+
+
+_SHAPES = ("width", "layers", "heads", "positions", "combination")
