@@ -41,17 +41,19 @@ VSE = {
     "evaluate": "hubs model metrics features data system",
     "clip_checkpoint": "evaluate metrics features data system",
     "fusion": "model configs encoders features data system",
+    "answers": "fusion configs encoders features data system",
     "rerank": "fusion evaluate model metrics search features data system",
-    "runs": "rerank fusion model tags configs features data system",
+    "runs": "answers rerank fusion model tags configs features data system",
     "pages": "evaluate model metrics search features pca data system",
     "gradient_cache": "",
     "train": "runs evaluate tags pixel_batches gradient_cache distillation batches losses model configs features data"
     " system",
     "fusion_batches": "model batches configs features data system",
     "train_fusion": "fusion_batches runs rerank fusion model configs features data system",
-    "__init__": "runs fusion model",
-    "commands": "clip_checkpoint train train_fusion pages runs rerank fusion evaluate hubs tags zero_shot regularities"
-    " model search features pca metrics recipes configs scenes data system __init__",
+    "train_answers": "runs answers fusion model configs features data system",
+    "__init__": "runs answers fusion model",
+    "commands": "clip_checkpoint train train_fusion train_answers pages runs answers rerank fusion evaluate hubs tags"
+    " zero_shot regularities model search features pca metrics recipes configs scenes data system __init__",
     "__main__": "commands configs recipes system __init__",
 }
 SCNLM = {

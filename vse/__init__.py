@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vse.answers import Answerer
     from vse.fusion import Fusion
     from vse.model import VSE
 
 __version__ = "0.1.0"
 
 
-def load(run: str | Path, device: str = "cpu") -> VSE | Fusion:
-    """The model of a run folder, a dual encoder's or that of a fusion transformer; see `vse.runs.checkpoint.load`."""
+def load(run: str | Path, device: str = "cpu") -> VSE | Fusion | Answerer:
+    """The model of a run folder, whatever it is a run of; see `vse.runs.checkpoint.load`."""
     from pathlib import Path
 
-    from vse.runs import checkpoint, fusion  # here: `import vse` alone shall not load torch
+    from vse.runs import answers, checkpoint, fusion  # here: `import vse` alone shall not load torch
 
     kind = checkpoint.read_config(Path(run)).get("kind")
-    return fusion.load(run, device) if kind == fusion.KIND else checkpoint.load(run, device)
+    loaders = {fusion.KIND: fusion.load, answers.KIND: answers.load}
+    return loaders.get(kind, checkpoint.load)(run, device)

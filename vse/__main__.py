@@ -6,7 +6,7 @@ try:
     from collections.abc import Sequence
 
     from vse import __version__
-    from vse.commands.ask import classify
+    from vse.commands.ask import ask, classify, train_answers
     from vse.commands.data import data, download, features, scenes, tags
     from vse.commands.fusion import train_fusion
     from vse.commands.show import arithmetic, page, pca, search
@@ -17,8 +17,10 @@ except KeyboardInterrupt:  # the program is only starting: nobody wants to see w
     print("vse: interrupted", file=sys.stderr)
     sys.exit(130)
 
-_OF_DATA, _OF_A_SPACE = (data, download, scenes, features, tags), (train, hubs, train_fusion, evaluate)
-COMMANDS = {f.__name__.replace("_", "-"): f for f in (*_OF_DATA, *_OF_A_SPACE, search, classify, arithmetic, pca, page)}
+_OF_DATA, _OF_A_SPACE = (data, download, scenes, features, tags), (train, hubs, train_fusion, train_answers, evaluate)
+COMMANDS = {
+    f.__name__.replace("_", "-"): f for f in (*_OF_DATA, *_OF_A_SPACE, search, classify, ask, arithmetic, pca, page)
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

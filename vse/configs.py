@@ -275,3 +275,25 @@ class FusionTrainConfig(OptimizerConfig):
         )  # fmt: skip
         if not self.matching + self.words:
             raise InputError("matching = 0, words = 0: nothing is learned; set one of them to 1")
+
+
+@dataclass(frozen=True)
+class AnswerTrainConfig(OptimizerConfig):
+    """How a fusion transformer is trained to answer questions."""
+
+    model: FusionConfig = field(default_factory=FusionConfig)
+    min_answers: int = 1  # an answer is told apart when training questions have it as often
+    average: float = 0.99  # decay per step of the running mean of the weights that is evaluated and kept; 0 = none
+    epochs: int = 10
+    batch_size: int = 128  # questions
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    learning_rate: float = 5e-4
+    schedule: Literal["exponential", "cosine", "constant"] = "cosine"
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    beta2: float = 0.98
+    gradient_norm: float = 2.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_settings(self, min_answers=">= 1", average="[0, 1)")

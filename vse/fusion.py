@@ -8,7 +8,7 @@ Shapes: b batch, a images and s sentences of one scene, r regions, f feature_dim
 are read, n tokens, w width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -228,25 +228,32 @@ class Fusion(nn.Module):
         A text is a sentence, or several of one scene that are combined; all texts have as many. Unknown words are read
         as <unk>. Raises InputError where texts have different numbers of sentences, or more than the model tells apart.
         """
-        groups = self._grouped(texts)
-        ids = self.vocabulary.encode_all([sentence for group in groups for sentence in group])
-        tokens, lengths = pad(ids)
-        tokens, lengths = (part.unflatten(0, (len(groups), -1)) for part in (tokens, lengths))
-        longest = lengths.amax(1)
         self.eval()
         out = np.empty(len(pairs), np.float32)
-        order = np.argsort(longest.numpy()[pairs[:, 1]], kind="stable")  # so that little is padding
         bar = tqdm(total=len(pairs), desc="match", unit="pair", leave=False, disable=None if progress else True)
+        for rows, embedded in self.embedded(photos, texts, pairs):
+            with autocast("auto", self.device):
+                out[rows] = self.matching(*embedded).cpu().numpy()
+            bar.update(len(rows))
+        bar.close()
+        return out
+
+    def embedded(
+        self, photos: Regions, texts: Sequence[str | Sequence[str]], pairs: Int[np.ndarray, "p 2"]
+    ) -> Iterator[tuple[Int[np.ndarray, " b"], tuple[Regions, Words, Inside]]]:
+        """Batches of pairs of like length: (their rows in `pairs`, images, sentences and where these have words)."""
+        groups = self._grouped(texts)
+        tokens, lengths = pad(self.vocabulary.encode_all([sentence for group in groups for sentence in group]))
+        tokens, lengths = (part.unflatten(0, (len(groups), -1)) for part in (tokens, lengths))
+        longest = lengths.amax(1)
+        order = np.argsort(longest.numpy()[pairs[:, 1]], kind="stable")  # so that little is padding
         for start in range(0, len(pairs), _PAIRS):
             rows = order[start : start + _PAIRS]
             of_photos, of_texts = torch.from_numpy(pairs[rows]).unbind(1)
             words = tokens[of_texts, :, : int(longest[of_texts].max())].to(self.device)
             with autocast("auto", self.device):
-                embedded = self.embed_texts(words, lengths[of_texts].to(self.device))
-                out[rows] = self.matching(photos[of_photos.to(self.device)], *embedded).cpu().numpy()
-            bar.update(len(rows))
-        bar.close()
-        return out
+                sentences = self.embed_texts(words, lengths[of_texts].to(self.device))
+            yield rows, (photos[of_photos.to(self.device)], *sentences)
 
     def _grouped(self, texts: Sequence[str | Sequence[str]]) -> list[Sequence[str]]:
         """Each text as a list of sentences."""

@@ -43,17 +43,17 @@ def encoder_of(run: Path) -> str:
     return str(checkpoint.read_config(run).get("encoder", ""))
 
 
-def check_start(model: Fusion, start: Fusion) -> None:
-    """Raises InputError where a model cannot begin where another one ended."""
-    for what, ours, theirs in (
-        ("vocabulary", len(model.vocabulary), len(start.vocabulary)),
-        ("features", model.feature_dim, start.feature_dim),
-        *((f"model.{name}", getattr(model.config, name), getattr(start.config, name)) for name in _SHAPES),
-    ):  # fmt: skip
+def check_start(model: Fusion, start: Fusion, same_words: bool = True) -> None:
+    """Raises InputError where a model cannot begin where another one ended; `same_words`: both must have the same."""
+    way_out = "give the settings it was trained with"
+    for name in ("width", "layers", "heads", "combination"):
+        ours, theirs = getattr(model.config, name), getattr(start.config, name)
         if ours != theirs:
-            raise InputError(f"--start: its {what} is {theirs}, expected {ours}; give the settings it was trained with")
-    if model.vocabulary.tokens != start.vocabulary.tokens:
+            raise InputError(f"--start: its model.{name} is {theirs}, expected {ours}; {way_out}")
+    theirs = start.state_dict()
+    for name, tensor in model.state_dict().items():
+        if name not in ("words.weight", "word_bias") and tensor.shape != theirs[name].shape:
+            shapes = [tuple(shape) for shape in (theirs[name].shape, tensor.shape)]
+            raise InputError(f"--start: its {name} is of shape {shapes[0]}, expected {shapes[1]}; {way_out}")
+    if same_words and model.vocabulary.tokens != start.vocabulary.tokens:
         raise InputError("--start: it has other words; give one that was trained beside the same --encoder")
-
-
-_SHAPES = ("width", "layers", "heads", "positions", "combination")
