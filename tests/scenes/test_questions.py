@@ -5,8 +5,10 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from vse.scenes.questions import ANSWERS, KINDS, NOTHING, SECONDS, questions
-from vse.scenes.scenes import COLOURS, THING_NAMES, WEATHERS, Scene, world
+from vse.__main__ import main
+from vse.data.questions import read_questions
+from vse.scenes.questions import ANSWERS, KINDS, NOTHING, SECONDS, questions, write_questions
+from vse.scenes.scenes import COLOURS, THING_NAMES, WEATHERS, Scene, make_scenes, read_truth, world
 from vse.scenes.sentences import CLAUSE, EXACT, NOUNS
 
 
@@ -79,3 +81,16 @@ def test_questions_name_the_thing_in_all_its_words(asked):
 def test_the_same_seed_asks_the_same():
     scene = world()[5]
     assert questions(scene, 3) == questions(scene, random.Random(3)) != questions(scene, 4)
+
+
+def test_the_file_is_one_that_is_read_and_the_same_again(tmp_path):
+    assert main(["scenes", str(tmp_path / "a"), "--count", "10", "--seed", "3", "--questions"]) == 0
+    truth = read_truth(tmp_path / "a")
+    found = read_questions(tmp_path / "a/questions.tsv", truth)
+    assert 100 <= len(found) <= 110 and set(found.kinds) == set(KINDS)
+    assert all(true_of(truth[image], text, answer)
+               for image, text, answer in zip(found.images, found.texts, found.answers, strict=True))  # fmt: skip
+    again = write_questions(make_scenes(tmp_path / "b", seed=3, count=10))
+    assert again.read_bytes() == (tmp_path / "a/questions.tsv").read_bytes()
+    other = write_questions(make_scenes(tmp_path / "c", seed=4, count=10))
+    assert other.read_bytes() != again.read_bytes()

@@ -34,11 +34,18 @@ def download(name: Annotated[Positional[str], arg(metavar="NAME")], out: Folder,
     print(download(name, out, mirror=mirror))
 
 
-def scenes(out: Folder, /, seed: Seed = 0, count: Count = 1000) -> None:
-    """Writes the embedded data set of rendered scenes into a folder."""
+def scenes(out: Folder, /, seed: Seed = 0, count: Count = 1000, questions: bool = False) -> None:
+    """Writes the embedded data set of rendered scenes into a folder.
+
+    Args:
+        questions: also write questions.tsv, ten questions about each, with their answers.
+    """
+    from vse.scenes.questions import write_questions
     from vse.scenes.scenes import make_scenes
 
     print(make_scenes(out, seed=seed, count=count))
+    if questions:
+        print(write_questions(out))
 
 
 def features(
