@@ -4,7 +4,7 @@ The order is that of logit + lambda s, s the dual encoder's score; what is not a
 Knows no command. Shapes: q queries, g gallery items.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,13 +63,7 @@ class Chosen:
 
 
 def _best_of(scorer: Scorer, split: Dataset, k: int) -> tuple["Best", "Best"]:
-    """(of photos their best captions, of captions their best photos), with logits of 0.
-
-    Raises InputError where a gallery has fewer than k.
-    """
-    for name, size in (("photos", scorer.images), ("captions", scorer.captions)):
-        if not 1 <= k <= size:
-            raise InputError(f"-k {k}: expected 1 to {size}, the number of {name}")
+    """(of photos their best captions, of captions their best photos), with logits of 0."""
     owner, every = split.image_of_caption, slice(None)
     i2t, t2i = block_ranks(scorer, owner)
     photos, captions = [], []
@@ -95,8 +89,18 @@ def read_best(
 ) -> tuple[Best, Best]:
     """(of photos, of captions) the dual encoder's k best of a split, read by the fusion transformer.
 
-    A pair that is found both ways is read once. Raises InputError where a gallery has fewer than k.
+    Raises InputError where a gallery has fewer than k.
     """
+    _check_k(scorer, k)
+    tokens = model.photo_tokens(features.take(split.images))
+    return read_with(lambda pairs: model.logits(tokens, split.captions, pairs, progress), scorer, split, k)
+
+
+def read_with(
+    logits: Callable[[Int[np.ndarray, "p 2"]], Float32[np.ndarray, " p"]], scorer: Scorer, split: Dataset, k: int
+) -> tuple[Best, Best]:
+    """`read_best` where something else gives the logits of pairs (photo, caption); no pair is asked for twice."""
+    _check_k(scorer, k)
     ways = _best_of(scorer, split, k)
     queries = np.unique(split.image_of_caption), np.arange(scorer.captions)
     pairs = np.concatenate([
@@ -104,10 +108,15 @@ def read_best(
         np.stack([ways[1].items.ravel(), np.repeat(queries[1], k)], 1),
     ])  # fmt: skip
     once, which = np.unique(pairs @ np.array([scorer.captions, 1]), return_inverse=True)
-    tokens = model.photo_tokens(features.take(split.images))
-    logits = model.logits(tokens, split.captions, np.stack(np.divmod(once, scorer.captions), 1), progress)[which]
-    parts = np.split(logits, [ways[0].items.size])
+    found = logits(np.stack(np.divmod(once, scorer.captions), 1))[which]
+    parts = np.split(found, [ways[0].items.size])
     return tuple(replace(way, logits=part.reshape(-1, k)) for way, part in zip(ways, parts, strict=True))
+
+
+def _check_k(scorer: Scorer, k: int) -> None:
+    for name, size in (("photos", scorer.images), ("captions", scorer.captions)):
+        if not 1 <= k <= size:
+            raise InputError(f"-k {k}: expected 1 to {size}, the number of {name}")
 
 
 def row_of(ways: tuple[Best, Best], setting: Setting, split: Dataset, bootstrap: int = 1000) -> Row:

@@ -5,7 +5,7 @@ import pytest
 
 from vse.data.datasets import Dataset
 from vse.metrics import i2t_ranks, t2i_ranks
-from vse.rerank import Best, Setting, choose_from, read_best, row_of
+from vse.rerank import Best, Setting, choose_from, read_with, row_of
 from vse.system.errors import InputError
 
 N, M = 30, 90
@@ -28,18 +28,10 @@ class Pairs:
     def __init__(self, logits):
         self.values, self.asked = logits, []
 
-    def photo_tokens(self, images):
-        return np.arange(len(images))
-
-    def logits(self, photos, texts, pairs, progress=False):
+    def __call__(self, pairs):
         self.asked.append(len(pairs))
         assert len({tuple(pair) for pair in pairs.tolist()}) == len(pairs)
-        return self.values[pairs[:, 0], pairs[:, 1]].astype(np.float32)
-
-
-class Rows:
-    def take(self, images):
-        return np.zeros((len(images), 1))
+        return self.values[pairs[:, 0], pairs[:, 1]]
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +49,7 @@ def made(split, k, seed=1):
     scores = (draw.standard_normal((N, M)) + 1.2 * right).astype(np.float32)
     logits = (draw.standard_normal((N, M)) + 1.5 * right).astype(np.float32)
     model = Pairs(logits)
-    return scores, logits, read(model, scores, split, k), model
-
-
-def read(model, scores, split, k):
-    """`read_best` without a look at the types of what stands in for a model and features."""
-    return (
-        read_best.__wrapped__(model, Given(scores), split, Rows(), k)
-        if hasattr(read_best, "__wrapped__")
-        else (read_best(model, Given(scores), split, Rows(), k))
-    )
+    return scores, logits, read_with(model, Given(scores), split, k), model
 
 
 def whole(scores, logits, k, weight, split):
