@@ -206,6 +206,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "zero-shot": lambda: bench_tables.zero_shot(results("zero-shot-")),
     "zero-shot-fashion": lambda: bench_tables.fashion(result("fashion-zero-shot")),
     "zero-shot-scenes": lambda: bench_tables.scenes_zero_shot(result("scenes-zero-shot")),
+    "tuned": lambda: _table1("Flickr8K test", (), ["best", "tuned"]),
     "objectives": lambda: bench_tables.objectives(_objectives(), result("objectives")["differences"]),
     "objectives-beside": lambda: bench_tables.objectives_beside(_objectives()),
     "pixels": lambda: bench_tables.trials(results("pixels-")),
