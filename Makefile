@@ -38,7 +38,7 @@ test: install
 # What depends on the processor, once more as on one without units for bfloat16 (most laptops).
 test-without-bfloat16: install
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 \
-		tests/system/test_precision.py tests/vse/test_train.py tests/vse/test_model.py tests/features \
+		tests/system/test_precision.py tests/vse/test_train.py tests/vse/test_model.py tests/vse/test_fusion.py tests/features \
 		$(addprefix tests/scnlm/,test_lm_data.py test_lm_train.py test_generate.py captions)
 
 lint: install

@@ -63,6 +63,10 @@ def _clip_trial(about: str, changes: dict | None = None, **others) -> Experiment
     return _trial(f"CLIP, words: {about}", "clip", _WORDS | (changes or {}), **others)
 
 
+def _tuned_trial(about: str, changes: dict) -> Experiment:
+    return _trial(about, changes=_TUNED | changes, features=THREE_CUT, start="best")
+
+
 def _fixed(temperature: float) -> dict:
     return {"loss.temperature": temperature, "loss.learn_temperature": False}
 
@@ -176,6 +180,19 @@ EXPERIMENTS: dict[str, Experiment] = {
     "views-one-temperature": _view_trial("one temperature", temperatures="one"),
     # CNNs that are not frozen: a table of its own (docs/results/ranking.md).
     "tuned": Experiment("one model, three CNNs tuned", features=THREE_CUT, changes=_TUNED, start="best", test=True),
+    # Trials for it, on dev.
+    "tuned-whole": _tuned_trial("whole maps, four epochs", {"model.image.crop": 1.0, "epochs": 4}),
+    "tuned-small": _tuned_trial("squares of 40 % or more", {"model.image.crop": 0.4}),
+    "tuned-dropout": _tuned_trial(
+        "more dropout, a longer running mean",
+        {
+            "average": 0.98,
+            "model.image.dropout": 0.5,
+            "model.text.dropout": 0.5,
+            "model.text.word_dropout": 0.2,
+        },
+    ),
+    "tuned-slow": _tuned_trial("CNNs at a third of the rate", {"cnn_rate": 5.0}),
     # Towers from a random start, on 6,000 photos.
     "pixels-resnet": Experiment(
         "ResNet", "clip", (), _PIXELS | {"model.pixels.tower": "resnet"}, seeds=(0,), words=False

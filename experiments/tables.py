@@ -193,6 +193,12 @@ def _compared(rows: list[dict]) -> str:
     return markdown(["", "difference", "95 % interval", "draws below 0", "sd of seeds", "real"], lines)
 
 
+def _first_seed(name: str) -> dict:
+    """A row as one seed of it is."""
+    row = result(name)
+    return row | {"about": f"**{row['about']}**", "dev_rsum": {"mean": row["rows"][0]["dev"]["rsum"], "sd": None}}
+
+
 def _objectives() -> list[dict]:
     """The rows of the table of objectives that are there, in its order."""
     return [result(f"objectives-{name}") for name in OBJECTIVES if has(f"objectives-{name}")]
@@ -207,6 +213,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "zero-shot-fashion": lambda: bench_tables.fashion(result("fashion-zero-shot")),
     "zero-shot-scenes": lambda: bench_tables.scenes_zero_shot(result("scenes-zero-shot")),
     "tuned": lambda: _table1("Flickr8K test", (), ["best", "tuned"]),
+    "tuned-trials": lambda: bench_tables.trials([*map(_first_seed, ("best", "tuned")), *results("tuned-")]),
     "objectives": lambda: bench_tables.objectives(_objectives(), result("objectives")["differences"]),
     "objectives-beside": lambda: bench_tables.objectives_beside(_objectives()),
     "pixels": lambda: bench_tables.trials(results("pixels-")),
