@@ -11,7 +11,8 @@ from vse.data.questions import Questions
 from vse.features.store import Features
 
 TRAIN = Questions(
-    ("a", "a", "b", "b", "c", "c"), ("what color?", "is it red?", "which color?", "is it red?", "what color?", "is it?"),
+    ("a", "a", "b", "b", "c", "c"),
+    ("what color?", "is it red?", "which color?", "is it red?", "what color?", "is it?"),
     ("red", "yes", "blue", "no", "red", "yes"), ("color", "yes or no") * 3,
 )  # fmt: skip
 ASKED = Questions(("b", "b", "b"), ("which color?", "is it red?", "so?"), ("blue", "no", "no"),
