@@ -129,7 +129,7 @@ def run() -> dict:
     for name, (data, tested) in parts.items():
         train, dev = (questions.of(set(data.split(part).images)) for part in ("train", "dev"))
         asked = questions.of(tested)
-        seeds, blind = [], []
+        seeds = []
         for seed in SEEDS:
             run_folder = RUNS / f"scene-questions-{name}-{seed}"
             train_answers(CONFIG, train, dev, features, run_folder, seed=seed, resume=True)

@@ -20,6 +20,6 @@ def load(run: str | Path, device: str = "cpu") -> VSE | Fusion | Answerer:
 
     from vse.runs import answers, checkpoint, fusion  # here: `import vse` alone shall not load torch
 
-    kind = checkpoint.read_config(Path(run)).get("kind")
+    kind = str(checkpoint.read_config(Path(run)).get("kind"))
     loaders = {fusion.KIND: fusion.load, answers.KIND: answers.load}
     return loaders.get(kind, checkpoint.load)(run, device)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor, nn
 
 from vse.configs import FusionConfig
@@ -65,22 +65,30 @@ class Answerer(nn.Module):
         pooled = self.fusion.pooled(*self.fusion.combine(images, texts, inside))
         return self.head(self.dropout(pooled)).float()
 
-    def ask(
-        self, images: Images, questions: Sequence[str | Sequence[str]], blind: bool = False
-    ) -> Float32[np.ndarray, "n answers"]:
+    def ask(self, images: Images, questions: Sequence[str | Sequence[str]]) -> Float32[np.ndarray, "n answers"]:
         """The probabilities of all answers to question i about photo i.
 
-        `images` as in `Fusion.photo_tokens`; a question may have a sentence beside it. `blind`: the tokens of the
-        photos are zeros. Raises InputError for other numbers of photos and questions.
+        `images` as in `Fusion.photo_tokens`; a question comes with the sentence beside it where the model was trained
+        with one. Raises InputError for other numbers of photos and questions, and of sentences.
         """
         if len(images) != len(questions):
             raise InputError(f"{len(images)} photos, {len(questions)} questions: expected one question a photo")
-        tokens = self.fusion.photo_tokens(images)
-        pairs = np.stack([np.arange(len(questions))] * 2, 1)
+        return self.probabilities(self.fusion.photo_tokens(images), np.arange(len(questions)), questions)
+
+    @torch.inference_mode()
+    def probabilities(
+        self, photos: Float[Tensor, "p a r w"], which: Int[np.ndarray, " n"], questions: Sequence[str | Sequence[str]]
+    ) -> Float32[np.ndarray, "n answers"]:
+        """`ask`, question i about the photo whose tokens are row `which[i]` of `photos`."""
+        expected = self.config.fusion.sentences
+        for question in questions:
+            found = 1 if isinstance(question, str) else len(question)
+            if found != expected:
+                raise InputError(f"{question!r}: the model reads {expected} sentences at once, these are {found}")
+        self.eval()
         out = np.empty((len(questions), len(self.answers)), np.float32)
-        with torch.inference_mode():
-            self.eval()
-            for rows, embedded in self.fusion.embedded(tokens * (not blind), questions, pairs):
-                with autocast("auto", self.fusion.device):
-                    out[rows] = self(*embedded).softmax(1).cpu().numpy()
+        pairs = np.stack([which, np.arange(len(questions))], 1)
+        for rows, embedded in self.fusion.embedded(photos, questions, pairs):
+            with autocast("auto", self.fusion.device):
+                out[rows] = self(*embedded).softmax(1).cpu().numpy()
         return out

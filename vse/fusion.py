@@ -21,6 +21,7 @@ from vse.configs import FusionConfig
 from vse.data.sentences import pad
 from vse.data.vocabulary import PAD_ID, Tokens
 from vse.encoders.dropout import Dropout
+from vse.encoders.image import ImageEncoder
 from vse.encoders.transformer import EPS, Block
 from vse.features.given import GivenPhotos, Images, check_listed
 from vse.features.info import grid_of
@@ -90,12 +91,12 @@ class Fusion(nn.Module):
         space in which most of the two lies, scaled to a root mean square of 1 on all words and on `features`, a sample.
         Raises InputError for an encoder whose photos are no linear map of their regions.
         """
-        W_I = getattr(encoder.image_encoder, "W_I", None)
-        if W_I is None or W_I.weight.shape != (encoder.config.embed_dim, self.feature_dim):
+        images = encoder.image_encoder
+        if not isinstance(images, ImageEncoder) or images.mlp or images.W_I.in_features != self.feature_dim:
             raise InputError("the encoder maps no regions by one matrix; give a run of the recipe best or paper")
         sample = torch.from_numpy(np.array(features)).float().flatten(0, 2)
         words = torch.from_numpy(encoder.encode_texts(self.vocabulary.tokens))
-        W = W_I.weight.cpu()
+        W = images.W_I.weight.cpu()
         regions = nn.functional.normalize(sample @ W.T, dim=1)
         main = torch.linalg.svd(torch.cat([words, regions]), full_matrices=False).Vh[: self.config.width]
         for weight, started in ((self.words.weight, words @ main.T), (self.W_v.weight.T, W.T @ main.T)):
@@ -214,7 +215,8 @@ class Fusion(nn.Module):
         if array.shape[1] < a:
             raise InputError(f"features of {array.shape[1]} views a photo: the model reads {a} of each; give as many")
         self.eval()
-        blocks = [torch.from_numpy(np.array(array[i : i + _PHOTOS, :a])) for i in range(0, len(array), _PHOTOS)]
+        starts = range(0, max(1, len(array)), _PHOTOS)  # of no photos an empty block
+        blocks = [torch.from_numpy(np.array(array[i : i + _PHOTOS, :a])) for i in starts]
         with autocast("auto", self.device):
             return torch.cat([self.embed_images(block.float().to(self.device)) for block in blocks])
 

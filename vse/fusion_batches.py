@@ -80,8 +80,9 @@ class FusionSet:
         if stored < self._images:
             raise InputError(f"model.images = {self._images}: the features have {stored} views of a photo; store more")
         if counts.min() < wanted:
-            photo = dataset.images[int(counts.argmin())]
-            raise InputError(f"model.sentences = {wanted}: photo {photo} has {counts.min()} captions, give fewer")
+            photo, least = dataset.images[int(counts.argmin())], counts.min()
+            way_out = f"set it to {least} or less" if least else "leave the photo out of the training split"
+            raise InputError(f"model.sentences = {wanted}: photo {photo} has {least} captions; {way_out}")
         if len(counts) < 2:
             raise InputError(f"{dataset.name}: one photo has no wrong sentence; expected two photos or more")
 

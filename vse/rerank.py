@@ -18,8 +18,9 @@ from vse.features.store import Features
 from vse.fusion import Fusion
 from vse.metrics import TIE, Scorer, block_ranks
 from vse.model import VSE
-from vse.search.queries import Hit
+from vse.search.queries import Hit, stored_rows
 from vse.system.errors import InputError
+from vse.system.settings import check_settings
 
 LAMBDAS = (0.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0, 200.0)
 KS = (5, 10, 20, 50, 100)
@@ -33,6 +34,9 @@ class Setting:
     k: int
     weight: float  # lambda
 
+    def __post_init__(self):
+        check_settings(self, k=">= 1", weight=">= 0")
+
 
 @dataclass(frozen=True, eq=False)
 class Best:
@@ -45,12 +49,15 @@ class Best:
     logits: Float32[np.ndarray, "q k"]
 
     def reranked(self, setting: "Setting") -> Int[np.ndarray, " q"]:
-        """The rank of the best right item of each query; ties count against it. If none is among the k, as it was."""
+        """The rank of the best right item of each query. If none is among the k, as it was.
+
+        Ties count against it, as in the dual encoder's order, which also says what is among the k.
+        """
         k = min(setting.k, self.items.shape[1])
-        right = self.right[:, :k]
+        right = self.right[:, :k] & (self.ranks[:, None] <= k)
         new = self.logits[:, :k] + setting.weight * self.scores[:, :k].astype(np.float64)
         best = np.where(right, new, -np.inf).max(1)
-        ahead = np.count_nonzero(~right & ~(new < best[:, None] - TIE), axis=1)
+        ahead = np.count_nonzero(~right & ~(new < best[:, None] - TIE * max(1.0, setting.weight)), axis=1)
         return np.where(right.any(1), 1 + ahead, self.ranks)
 
 
@@ -91,7 +98,7 @@ def read_best(
 
     Raises InputError where a gallery has fewer than k.
     """
-    _check_k(scorer, k)
+    _check(scorer, split, k)
     tokens = model.photo_tokens(features.take(split.images))
     return read_with(lambda pairs: model.logits(tokens, split.captions, pairs, progress), scorer, split, k)
 
@@ -100,7 +107,7 @@ def read_with(
     logits: Callable[[Int[np.ndarray, "p 2"]], Float32[np.ndarray, " p"]], scorer: Scorer, split: Dataset, k: int
 ) -> tuple[Best, Best]:
     """`read_best` where something else gives the logits of pairs (photo, caption); no pair is asked for twice."""
-    _check_k(scorer, k)
+    _check(scorer, split, k)
     ways = _best_of(scorer, split, k)
     queries = np.unique(split.image_of_caption), np.arange(scorer.captions)
     pairs = np.concatenate([
@@ -113,7 +120,9 @@ def read_with(
     return tuple(replace(way, logits=part.reshape(-1, k)) for way, part in zip(ways, parts, strict=True))
 
 
-def _check_k(scorer: Scorer, k: int) -> None:
+def _check(scorer: Scorer, split: Dataset, k: int) -> None:
+    if not split.captions:
+        raise InputError(f"{split.name}: this split has no captions, so nothing to rank; add some or name another")
     for name, size in (("photos", scorer.images), ("captions", scorer.captions)):
         if not 1 <= k <= size:
             raise InputError(f"-k {k}: expected 1 to {size}, the number of {name}")
@@ -151,7 +160,8 @@ def rerank_photos(
     its score.
     """
     names = [hit.name for hit in hits[: setting.k]]
-    rows = features.find(names) if features else np.full(len(names), -1)
+    known = stored_rows(features, folder) if features else {}
+    rows = np.array([known.get(name, -1) for name in names])
     inside, outside = (np.flatnonzero((rows >= 0) == there) for there in (True, False))
     tokens = []
     if len(inside):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -34,6 +33,7 @@ from vse.runs.given import (
     check_crops,
     coverage,
     digest_of_tags,
+    evenly,
     identity_of,
     named,
     shape_seen,
@@ -144,8 +144,8 @@ class _Training:
             known = self.model.set_word_vectors(read_word_vectors(word_vectors, vocabulary.ids))
             say(coverage(word_vectors, known, len(vocabulary)), place)
         if config.model.image.tune:
-            sample = np.unique(np.linspace(0, len(train_split.images) - 1, _CALIBRATED).astype(int))
-            self.model.start_from_published(features.take([train_split.images[i] for i in sample]))
+            sample = [train_split.images[i] for i in evenly(len(train_split.images), _CALIBRATED)]
+            self.model.start_from_published(features.take(sample))
         if start:
             words = start_from(self.model, start)
             say(f"started from a trained model: {words} of {len(vocabulary)} words are in it", place)

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from vse.answers import Answerer, AnswererConfig
 from vse.configs import AnswerTrainConfig
-from vse.data.questions import Questions, answer_list
+from vse.data.questions import ALL, Questions, answer_list
 from vse.data.sentences import pad
 from vse.data.vocabulary import EOS_ID, Vocabulary
 from vse.features.store import Features
@@ -25,7 +25,7 @@ from vse.runs import checkpoint
 from vse.runs.average import follow
 from vse.runs.distributed import Place
 from vse.runs.fusion import check_start
-from vse.runs.given import identity_of, shape_seen
+from vse.runs.given import evenly, identity_of, shape_seen
 from vse.runs.loop import Measured, Run, claimed, say, seed_of
 from vse.system.device import find_device
 from vse.system.errors import InputError
@@ -70,19 +70,13 @@ def accuracies(model: Answerer, questions: Questions, features: Features, blind:
     """{"all": percent right, kind: percent of its questions}; `blind`: without a look at the photos."""
     names = sorted(set(questions.images))
     row = {name: i for i, name in enumerate(names)}
-    taken = features.take(names)
-    right = np.zeros(len(questions), bool)
-    for begin in range(0, len(questions), _ASKED):
-        rows = slice(begin, begin + _ASKED)
-        photos = taken[[row[name] for name in questions.images[rows]]]
-        chosen = model.ask(photos, questions.groups()[rows], blind).argmax(1)
-        right[rows] = [model.answers[i] == answer for i, answer in zip(chosen, questions.answers[rows], strict=True)]
+    photos = np.array([row[name] for name in questions.images])
+    tokens = model.fusion.photo_tokens(features.take(names))
+    chosen = model.probabilities(tokens * (not blind), photos, questions.groups()).argmax(1)
+    right = np.array([model.answers[i] == answer for i, answer in zip(chosen, questions.answers, strict=True)])
     kinds = np.array(questions.kinds)
     shares = {kind: 100 * float(right[kinds == kind].mean()) for kind in sorted(set(kinds) - {""})}
-    return {"all": 100 * float(right.mean())} | shares
-
-
-_ASKED = 4096  # questions at once, for memory
+    return {ALL: 100 * float(right.mean())} | shares
 
 
 class _Training:
@@ -95,6 +89,13 @@ class _Training:
             raise InputError(f"{len(questions)} training and {len(dev)} dev questions: expected some of both")
         self.config, self.features, self.dev, self.out, self.seed = config, features, dev, out, seed
         self.place, self.settings, self.precision = place, settings, settings["precision"]
+        sentences = 2 if questions.beside else 1
+        if config.model.sentences != sentences or bool(dev.beside) != bool(questions.beside):
+            raise InputError(
+                f"model.sentences = {config.model.sentences}: the questions come with {sentences - 1} sentences beside"
+                f" each; set it to {sentences}, and give dev and training the same columns"
+            )
+        features.rows(sorted(set(dev.images)))  # a missing row is said now, not after the first epoch
         model_config = AnswererConfig(config.model, answer_list(questions.answers, config.min_answers))
         known = {answer: i for i, answer in enumerate(model_config.answers)}
         kept = [i for i, answer in enumerate(questions.answers) if answer in known]
@@ -108,8 +109,7 @@ class _Training:
             views = f"the features have {stored.shape[1]} views of a photo"
             raise InputError(f"model.images = {config.model.images}: {views}; store more")
         if start is not None:
-            sample = stored[np.unique(np.linspace(0, len(names) - 1, _SAMPLE).astype(int))]
-            words = begin(self.model.fusion, start, sample)
+            words = begin(self.model.fusion, start, stored[evenly(len(names), _SAMPLE)])
             say(f"started from a trained model: {words} of {len(vocabulary)} words are in it", place)
         self.model.to(place.device)
         self.pictures = torch.from_numpy(stored).to(place.device)
@@ -168,7 +168,7 @@ class _Training:
     def measure(self) -> Measured:
         """Accuracy on dev of the model that would be kept."""
         found = accuracies(self.output_model, self.dev, self.features)
-        return Measured(found["all"], found, "  ".join(f"{kind} {share:.1f}" for kind, share in found.items()))
+        return Measured(found[ALL], found, "  ".join(f"{kind} {share:.1f}" for kind, share in found.items()))
 
     def save(self) -> None:
         """Writes the run folder."""
@@ -197,8 +197,8 @@ def begin(model: Fusion, start: Fusion | VSE, features: np.ndarray) -> int:
     else:
         check_start(model, start, same_words=False)
         state = start.state_dict()
-        words = torch.cat([state["words.weight"], new])
-        bias = torch.cat([state["word_bias"], model.word_bias.detach()[len(start.vocabulary) :]])
+        words = torch.cat([state["words.weight"].to(new), new])
+        bias = torch.cat([state["word_bias"].to(new), model.word_bias.detach()[len(start.vocabulary) :]])
         model.load_state_dict(state | {"words.weight": words, "word_bias": bias})
     with torch.no_grad():
         model.words.weight[len(start.vocabulary) :] = new

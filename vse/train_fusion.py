@@ -8,7 +8,6 @@ words -log p(word), in nats.
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
@@ -24,7 +23,7 @@ from vse.rerank import Chosen, choose
 from vse.runs import checkpoint, distributed
 from vse.runs import fusion as fusion_runs
 from vse.runs.average import follow
-from vse.runs.given import identity_of, shape_seen
+from vse.runs.given import evenly, identity_of, shape_seen
 from vse.runs.loop import Measured, Run, claimed, seed_of
 from vse.system.errors import InputError
 from vse.system.precision import autocast
@@ -92,8 +91,8 @@ class _Training:
         torch.manual_seed(seed)
         seen = encoder.vocabulary, *shape_seen(features)
         self.model = Fusion(model, *seen)
-        sample = np.unique(np.linspace(0, len(train_split.images) - 1, _SAMPLE).astype(int))
-        self.model.start_from(encoder, features.take([train_split.images[i] for i in sample]))
+        sample = [train_split.images[i] for i in evenly(len(train_split.images), _SAMPLE)]
+        self.model.start_from(encoder, features.take(sample))
         if start:
             fusion_runs.check_start(self.model, start)
             self.model.load_state_dict(start.state_dict())
@@ -130,7 +129,7 @@ class _Training:
             if config.average:
                 follow(self.output_model, self.model, config.average, run.epoch * steps + step)
             total += loss.detach()
-        return total.item() / steps
+        return distributed.added(total, place.ranks).item() / steps  # each rank has its share of every batch
 
     def matching(self, batch: FusionBatch) -> Tensor:
         """The loss of matching, this rank's part of it."""

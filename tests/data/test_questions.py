@@ -45,6 +45,8 @@ def test_the_list_of_answers_is_by_frequency():
         (["a.jpg\twhat?\tdog", "a.jpg\t?!\tdog"], r"line 2: the question '\?!' has no word"),
         (["a.jpg\twhat?\t "], "line 1: the answer is empty"),
         (["a.jpg\twhat?\tdog\tk\ta dog", "a.jpg\twhat?\tdog"], "line 2: 3 columns, the first line has 5"),
+        (["a.jpg\twhat?\tdog\tall"], "line 1: a kind 'all'"),
+        (["a.jpg\twhat?\tdog\tk\t"], "line 1: the sentence '' has no word"),
         ([""], "empty"),
     ],
 )

@@ -127,3 +127,25 @@ def test_search_reranks_captions_of_a_photo(world, seeing, colour_cnn, tmp_path)
     assert sorted(found) == sorted(captions.read_text().split("\n")[:-1])
     refused("search", seeing / "run", photo, "--images", world.photos, "--rerank", seeing / "reader",
             says=("--rerank", "photo finds photos"))  # fmt: skip
+
+
+def changed(run, out, **config):
+    """A copy of a run whose config says something else."""
+    shutil.copytree(run, out)
+    (out / "manifest.json").unlink()
+    told = json.loads((out / "config.json").read_text()) | config
+    (out / "config.json").write_text(json.dumps(told))
+    return out
+
+
+def test_a_reader_of_another_run_or_of_another_cnn_is_refused(world, seeing, tmp_path):
+    other = changed(seeing / "reader", tmp_path / "other", encoder="0123456789abcdef")
+    asked = ("search", seeing / "run", "a red circle", "--images", world.photos, "--cache", tmp_path)
+    refused(*asked, "--rerank", other, says=("--rerank", "another run", "--encoder"))
+    info = json.loads((seeing / "reader/config.json").read_text())["feature_info"]
+    sources = [source | {"encoder": "efficientnet-lite1"} for source in info["sources"]]
+    foreign = changed(seeing / "reader", tmp_path / "foreign", feature_info=info | {"sources": sources})
+    data = (world.csv, "--images", world.photos, "--features", seeing / "features")
+    refused("evaluate", seeing / "run", *data, "--rerank", foreign, says=("efficientnet-lite1",))
+    refused("train-fusion", *data, "--encoder", seeing / "run", "--out", tmp_path / "new", "--start", foreign, *SMALL,
+            says=("--start", "efficientnet-lite1"))  # fmt: skip

@@ -108,6 +108,8 @@ def test_several_ranks_equal_one_process(dataset, features, encoder, tmp_path):
     settings = {"stop_after": 1, "system": "vse.train_fusion"}
     train_in_ranks(tmp_path, 2, (config, *world, tmp_path / "many"), settings)
     run(config, world, tmp_path / "one", stop_after=1)
+    logs = [json.loads((tmp_path / name / "metrics.jsonl").read_text()) for name in ("many", "one")]
+    assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], abs=1e-5)
     many, one = state(tmp_path / "many"), state(tmp_path / "one")
     assert many.keys() == one.keys()
     for name, tensor in one.items():

@@ -94,8 +94,9 @@ def train_answers(
 
     begun = load(start) if start else None
     opened = open_combined(features, begun.feature_info if begun else None)
-    dataset = without_skipped(read_dataset(data, images), opened)
-    asked = read_questions(questions, dataset.images)
+    read = read_dataset(data, images)
+    dataset = without_skipped(read, opened)
+    asked = read_questions(questions, read.images)
     parts = [asked.of(set(dataset.split(part).images)) for part in ("train", "dev")]
     found = train_answers(
         config, *parts, opened, out, start=begun, seed=seed, resume=resume, device=device
@@ -109,6 +110,7 @@ def ask(
     photo: Annotated[Positional[Path], arg(metavar="PHOTO")],
     question: Annotated[Positional[str], arg(metavar="QUESTION")],
     /,
+    sentence: str | None = None,
     k: Annotated[Count, arg(aliases=["-k"])] = 3,
     json: bool = False,
     cnn: CNNs = [],  # noqa: B006
@@ -117,6 +119,7 @@ def ask(
     """Answers a question about a photo: RUN photo.jpg "what color is the car?".
 
     Args:
+        sentence: what is read beside the question, where the model was trained with one, such as a caption.
         k: how many answers are printed, the most probable first; with --json all are.
         json: one JSON object.
     """
@@ -128,7 +131,7 @@ def ask(
     model = load(run, str(find_device(device)))
     model.check_question(question)
     model.fusion.photos.cnns = cnn
-    probabilities = model.ask([photo], [question])[0]
+    probabilities = model.ask([photo], [(question, sentence) if sentence else question])[0]
     ranked = [(model.answers[i], float(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")]
     if json:
         answers = [{"answer": answer, "probability": round(p, 6)} for answer, p in ranked]

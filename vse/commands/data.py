@@ -38,7 +38,7 @@ def scenes(out: Folder, /, seed: Seed = 0, count: Count = 1000, questions: bool 
     """Writes the embedded data set of rendered scenes into a folder.
 
     Args:
-        questions: also write questions.tsv, ten questions about each, with their answers.
+        questions: also write questions.tsv, about ten questions on each, with their answers.
     """
     from vse.scenes.questions import write_questions
     from vse.scenes.scenes import make_scenes

@@ -39,7 +39,8 @@ def search(
         k: how many answers.
         cache: where the index is kept (default: the user's cache folder).
         hubs: where RUN has them (see `vse hubs`), take from every score how near the item is to everything.
-        rerank: a run that `vse train-fusion` made: it re-ranks the best, by its logit + lambda x score.
+        rerank: a run that `vse train-fusion` made beside RUN: it re-ranks the best, by its logit + lambda x score. The
+            scores are then not corrected by hubs.
         html: also write a page that shows the answers.
         json: one JSON object a line.
     """
@@ -52,8 +53,8 @@ def search(
         raise InputError("--features are those of --images; leave them out with --captions")
     by_photo = captions is not None or is_photo_query(query)
     model, stored = _load_searcher(run, features, device, cnn)
-    between = load_hubs(run, model) if hubs and has_hubs(run) else None
-    second = _load_second(rerank, device, cnn) if rerank else None
+    between = load_hubs(run, model) if hubs and has_hubs(run) and not rerank else None
+    second = _load_second(rerank, model, device, cnn, features) if rerank else None
     if second and images is not None and by_photo:
         raise InputError("--rerank reads photos beside sentences; leave it out where a photo finds photos")
     found = max(k, second[1].k) if second else k
@@ -63,7 +64,7 @@ def search(
         result = similar_photos(model, images, Path(query), k=k, cache=cache, features=stored)
     else:
         result = search_images(model, images, query, found, cache, stored, between and between.photos)
-    hits = _reranked(second, query, images, result.hits, stored)[:k] if second else result.hits
+    hits = _reranked(second, query, images, result.hits)[:k] if second else result.hits
     for hit in hits:
         print(hit_line(hit, images, json))
     if html:
@@ -73,21 +74,25 @@ def search(
         print(page, file=sys.stderr if json else sys.stdout)
 
 
-def _load_second(run: Path, device: str, cnns: list[str]):
-    """(The model that re-ranks, how many and by which lambda.)"""
+def _load_second(run: Path, first, device: str, cnns: list[str], features: list[Path]):
+    """(The model that re-ranks, how many and by which lambda, the features as it knows them or None)."""
+    from vse.features.side_by_side import open_combined
     from vse.runs import fusion
     from vse.system.device import find_device
 
     model = fusion.load(run, str(find_device(device)))
+    if fusion.encoder_of(run) != first.fingerprint:
+        raise InputError(f"--rerank {run}: it was trained beside another run; give the RUN that was its --encoder")
     model.photos.cnns = cnns
-    return model, fusion.load_setting(run)
+    stored = open_combined(features, model.feature_info) if features else None
+    return model, fusion.load_setting(run), stored
 
 
-def _reranked(second, query: str, images: Path | None, hits, stored):
+def _reranked(second, query: str, images: Path | None, hits):
     """The hits in the order of the second model."""
     from vse.rerank import rerank_captions, rerank_photos
 
-    model, setting = second
+    model, setting, stored = second
     if images is None:
         return rerank_captions(model, Path(query), hits, setting)
     return rerank_photos(model, images, query, hits, setting, stored)

@@ -117,7 +117,9 @@ def evaluate(
     from vse.system.device import find_device
 
     if checkpoint or architecture:
-        _evaluate_checkpoint(run, checkpoint, architecture, split, json, device, images, features or hubs or rerank)
+        _evaluate_checkpoint(
+            run, checkpoint, architecture, split, json, device, images, features or hubs or rerank or k
+        )
         return
     if k and not rerank:
         raise InputError(f"-k {k}: so many are re-ranked; give --rerank RUN, too")
@@ -130,7 +132,7 @@ def evaluate(
     correction = _hubs_of(runs, models, dataset, opened) if hubs else None
     about = {"runs": [r.name for r in runs], "data": dataset.name, "split": split, "hubs": hubs}
     if rerank:
-        row, setting = _reranked(rerank, models, dataset, split, opened, correction, k, device)
+        row, setting = _reranked(rerank, models, dataset, split, opened, correction, k, device, features)
         about |= {"rerank": rerank.name, "k": setting.k, "lambda": setting.weight}
         print(f"the best {setting.k} of each query re-ranked, lambda = {setting.weight:g}")
     else:
@@ -142,9 +144,10 @@ def evaluate(
     _show(row, about, json)
 
 
-def _reranked(run, models, dataset, split, opened, correction, k, device):
+def _reranked(run, models, dataset, split, opened, correction, k, device, features):
     """(the re-ranked row, its k and lambda)"""
     from vse.evaluate import scorer_of
+    from vse.features.side_by_side import open_combined
     from vse.rerank import Setting, choose_from, read_best, row_of
     from vse.runs import fusion
     from vse.system.device import find_device
@@ -152,13 +155,16 @@ def _reranked(run, models, dataset, split, opened, correction, k, device):
     if models[0].from_pixels:
         raise InputError(f"--rerank {run}: the run sees pixels, it re-ranks by features; give runs of features")
     model, kept = fusion.load(run, str(find_device(device))), fusion.load_setting(run)
+    stored = open_combined(features, model.feature_info)
 
     def best(part: str, k: int):
         of_part = dataset.split(part)
-        return read_best(model, scorer_of(models, of_part, opened, correction), of_part, opened[0], k, progress=True)
+        return read_best(model, scorer_of(models, of_part, opened, correction), of_part, stored, k, progress=True)
 
     if correction or [one.fingerprint for one in models] != [fusion.encoder_of(run)]:
         dev = dataset.split("dev")
+        if not dev.captions:
+            raise InputError(f"{dataset.name}: no dev captions to choose lambda by; leave --rerank out, or add some")
         most = min(k or kept.k, len(dev.images), len(dev.captions))
         chosen = choose_from(best("dev", most), dev, [most] if k else None).setting
         kept = Setting(k or chosen.k, chosen.weight)
@@ -188,7 +194,7 @@ def _evaluate_checkpoint(data, checkpoint, architecture, split, json, device, im
     if len(data) != 1:
         raise InputError(f"{data[0] if data else 'nothing'}: expected DATA alone with --checkpoint, no RUN")
     if others:
-        raise InputError("--features and --hubs are those of a RUN; leave them out with --checkpoint")
+        raise InputError("--features, --hubs, --rerank and -k are those of a RUN; leave them out with --checkpoint")
     dataset = read_dataset(str(data[0]), images)
     row = evaluate_checkpoint(ClipCheckpoint(checkpoint, architecture, device), dataset.split(split), progress=True)
     about = {"checkpoint": checkpoint.name, "architecture": architecture, "data": dataset.name, "split": split}

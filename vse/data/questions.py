@@ -14,6 +14,7 @@ from vse.data.caption_lists import read_text
 from vse.data.vocabulary import tokenize
 from vse.system.errors import InputError
 
+ALL = "all"  # what accuracy over all kinds is called
 _EXPECTED = "NAME<tab>question<tab>answer, with or without <tab>kind and <tab>sentence"
 
 
@@ -77,6 +78,10 @@ def read_questions(path: Path, images: Iterable[str]) -> Questions:
             raise InputError(f"{where}: the question {text[:80]!r} has no word; give one that has")
         if not answer:
             raise InputError(f"{where}: the answer is empty; give one, or leave the line out")
+        if len(cells) > 3 and cells[3] == ALL:
+            raise InputError(f"{where}: a kind {ALL!r} would be taken for all questions; give it another name")
+        if len(cells) == 5 and not tokenize(cells[4]):
+            raise InputError(f"{where}: the sentence {cells[4][:80]!r} has no word; give one that has, or no column")
         if rows and (len(cells) == 5) != (len(rows[0]) == 5):
             raise InputError(f"{where}: {len(cells)} columns, the first line has {len(rows[0])}; give all a sentence")
         rows.append(cells)

@@ -59,6 +59,13 @@ def gather_rows(rows: Float[Tensor, "share d"], total: int, place: Place) -> Flo
     return torch.stack(shares, 1).flatten(0, 1)[:total]  # row i is row i // ranks of rank i % ranks
 
 
+def added(value: Float[Tensor, ""], ranks: int) -> Float[Tensor, ""]:
+    """The sum of a number over ranks."""
+    if ranks > 1:
+        dist.all_reduce(value)
+    return value
+
+
 def add_gradients(parameters: Mapping[str, nn.Parameter], ranks: int) -> None:
     """Sums gradients over ranks; each has its own rows' part for the encoders, but the whole for the objective."""
     for name, parameter in parameters.items():

@@ -50,6 +50,9 @@ def check_start(model: Fusion, start: Fusion, same_words: bool = True) -> None:
         ours, theirs = getattr(model.config, name), getattr(start.config, name)
         if ours != theirs:
             raise InputError(f"--start: its model.{name} is {theirs}, expected {ours}; {way_out}")
+    if feature_names(model.feature_info) != feature_names(start.feature_info):
+        names = [" + ".join(feature_names(one.feature_info)) for one in (start, model)]
+        raise InputError(f"--start: its features are of {names[0]}, expected {names[1]}; give those of its training")
     theirs = start.state_dict()
     for name, tensor in model.state_dict().items():
         if name not in ("words.weight", "word_bias") and tensor.shape != theirs[name].shape:
@@ -57,3 +60,11 @@ def check_start(model: Fusion, start: Fusion, same_words: bool = True) -> None:
             raise InputError(f"--start: its {name} is of shape {shapes[0]}, expected {shapes[1]}; {way_out}")
     if same_words and model.vocabulary.tokens != start.vocabulary.tokens:
         raise InputError("--start: it has other words; give one that was trained beside the same --encoder")
+
+
+def feature_names(info: dict) -> list[str]:
+    """The CNNs that features are of, with the beginnings of their weights' SHA-256 where that is told."""
+    return [
+        f"{source.get('encoder', 'a user matrix')} {source.get('weights_sha256', '')}".strip()
+        for source in info.get("sources", [info])
+    ]

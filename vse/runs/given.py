@@ -5,6 +5,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Int
+
 from vse.configs import TrainConfig
 from vse.features.info import shape_of
 from vse.features.pictures import PhotoFiles, Photos
@@ -66,3 +69,8 @@ def coverage(word_vectors: Path, matched: int, words: int) -> str:
     if matched < words / 10:
         return f"warning: {word_vectors} has only {matched} of {words} words; is it of another language or kind?"
     return f"word vectors: {matched} of {words} words"
+
+
+def evenly(count: int, most: int) -> Int[np.ndarray, " n"]:
+    """Numbers below `count`, `most` of them or all, evenly apart: a sample that is the same for every run."""
+    return np.unique(np.linspace(0, count - 1, most).astype(int))

@@ -49,7 +49,7 @@ class Question:
 
 
 def questions(scene: Scene, rng: random.Random | int) -> list[Question]:
-    """Ten questions about a scene, of every kind, in a fixed order of kinds."""
+    """Ten questions about a scene, one more where there is a second thing, in a fixed order of kinds."""
     rng = random.Random(rng) if isinstance(rng, int) else rng
 
     def asked(templates: tuple[str, ...], answer: str, kind: str, **parts: str) -> Question:

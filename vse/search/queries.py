@@ -95,6 +95,12 @@ def photo_index(
     return updated(home, photos, encode, lambda name: _why_bad(folder / name), "photos", correction)
 
 
+def stored_rows(features: Features, folder: Path) -> dict[str, int]:
+    """The row of each photo below `folder` that has one, found among all of them."""
+    photos = list(_photos(folder))
+    return {name: int(row) for name, row in zip(photos, features.find(photos), strict=True) if row >= 0}
+
+
 def _stored_rows(features: Features, photos: list[str], folder: Path) -> dict[str, int]:
     """The row of each photo that has one. Says how many have none; raises InputError where that is all of them."""
     rows = {name: row for name, row in zip(photos, features.find(photos), strict=True) if row >= 0}
