@@ -192,7 +192,6 @@ EXPERIMENTS: dict[str, Experiment] = {
             "model.text.word_dropout": 0.2,
         },
     ),
-    "tuned-slow": _tuned_trial("CNNs at a third of the rate", {"cnn_rate": 5.0}),
     # Towers from a random start, on 6,000 photos.
     "pixels-resnet": Experiment(
         "ResNet", "clip", (), _PIXELS | {"model.pixels.tower": "resnet"}, seeds=(0,), words=False
