@@ -246,53 +246,51 @@ class FusionConfig:
 
 
 @dataclass(frozen=True)
-class FusionTrainConfig(OptimizerConfig):
-    """How a fusion transformer is trained, beside an encoder that finds what is hard to tell apart."""
+class _ReaderTrainConfig(OptimizerConfig):
+    """What trainings of a fusion transformer have in common."""
 
     model: FusionConfig = field(default_factory=FusionConfig)
+    average: float = 0.99  # decay per step of the running mean of the weights that is evaluated and kept; 0 = none
+    batch_size: int = 128  # true pairs, each with two wrong ones; or questions
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    schedule: Literal["exponential", "cosine", "constant"] = "cosine"
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    beta2: float = 0.98
+    gradient_norm: float = 2.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_settings(self, average="[0, 1)")
+
+
+@dataclass(frozen=True)
+class FusionTrainConfig(_ReaderTrainConfig):
+    """How a fusion transformer is trained, beside an encoder that finds what is hard to tell apart."""
+
+    epochs: int = 8
+    learning_rate: float = 1e-3
     matching: float = 1.0  # weight of image-text matching
     words: float = 1.0  # weight of masked words
     # A negative's chance is exp(hardness x its cosine to the query): 0 draws any, 20 what the encoder finds near.
     hardness: float = 10.0
     hardening: float = 4.0  # epochs in which the hardness rises from 0
-    average: float = 0.99  # decay per step of the running mean of the weights that is evaluated and kept; 0 = none
-    epochs: int = 8
-    batch_size: int = 128  # true pairs; each brings two wrong ones
-    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
-    learning_rate: float = 1e-3
-    schedule: Literal["exponential", "cosine", "constant"] = "cosine"
-    warmup_steps: int = 100
-    weight_decay: float = 0.01
-    beta2: float = 0.98
-    gradient_norm: float = 2.0
 
     def __post_init__(self):
         super().__post_init__()
-        check_settings(
-            self, batch_size=">= 2", matching=">= 0", words=">= 0", hardness=">= 0", hardening=">= 0",
-            average="[0, 1)",
-        )  # fmt: skip
+        check_settings(self, batch_size=">= 2", matching=">= 0", words=">= 0", hardness=">= 0", hardening=">= 0")
         if not self.matching + self.words:
             raise InputError("matching = 0, words = 0: nothing is learned; set one of them to 1")
 
 
 @dataclass(frozen=True)
-class AnswerTrainConfig(OptimizerConfig):
+class AnswerTrainConfig(_ReaderTrainConfig):
     """How a fusion transformer is trained to answer questions."""
 
-    model: FusionConfig = field(default_factory=FusionConfig)
-    min_answers: int = 1  # an answer is told apart when training questions have it as often
-    average: float = 0.99  # decay per step of the running mean of the weights that is evaluated and kept; 0 = none
     epochs: int = 10
-    batch_size: int = 128  # questions
-    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     learning_rate: float = 5e-4
-    schedule: Literal["exponential", "cosine", "constant"] = "cosine"
-    warmup_steps: int = 100
-    weight_decay: float = 0.01
-    beta2: float = 0.98
-    gradient_norm: float = 2.0
+    min_answers: int = 1  # an answer is told apart when training questions have it as often
 
     def __post_init__(self):
         super().__post_init__()
-        check_settings(self, min_answers=">= 1", average="[0, 1)")
+        check_settings(self, min_answers=">= 1")

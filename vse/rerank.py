@@ -48,7 +48,7 @@ class Best:
     ranks: Int[np.ndarray, " q"]  # of the right item in the dual encoder's order, 1-based
     logits: Float32[np.ndarray, "q k"]
 
-    def reranked(self, setting: "Setting") -> Int[np.ndarray, " q"]:
+    def reranked(self, setting: Setting) -> Int[np.ndarray, " q"]:
         """The rank of the best right item of each query. If none is among the k, as it was.
 
         Ties count against it, as in the dual encoder's order, which also says what is among the k.
@@ -69,7 +69,7 @@ class Chosen:
     row: Row
 
 
-def _best_of(scorer: Scorer, split: Dataset, k: int) -> tuple["Best", "Best"]:
+def _best_of(scorer: Scorer, split: Dataset, k: int) -> tuple[Best, Best]:
     """(of photos their best captions, of captions their best photos), with logits of 0."""
     owner, every = split.image_of_caption, slice(None)
     i2t, t2i = block_ranks(scorer, owner)

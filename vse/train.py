@@ -28,7 +28,7 @@ from vse.losses import MultiViewLoss, RankingLoss, make_objective
 from vse.model import VSE
 from vse.pixel_batches import PixelSet
 from vse.runs import checkpoint, distributed
-from vse.runs.average import follow
+from vse.runs.average import Kept
 from vse.runs.given import (
     check_crops,
     coverage,
@@ -159,14 +159,10 @@ class _Training:
         self.first_objective = MultiViewLoss(config.views, ranking)
         parameters = {f"model.{n}": p for n, p in self.model.named_parameters() if p.requires_grad}
         parameters |= {f"objective.{n}": p for n, p in self.objective.named_parameters() if p.requires_grad}
-        modules: dict[str, nn.Module] = {"model": self.model, "objective": self.objective}
-        self.output_model = self.model  # what is evaluated and saved: the running mean of the weights, if there is one
-        if config.average:
-            self.output_model = VSE(config.model, vocabulary, *shape_seen(features)).to(place.device)
-            self.output_model.load_state_dict(self.model.state_dict())
-            modules["mean"] = self.output_model
+        self.kept = Kept(self.model, config.average)
         self.run = Run(
-            out, config, modules, parameters, place, figure="rsum", higher_is_better=True, parts=checkpoint.PARTS,
+            out, config, self.kept.modules | {"objective": self.objective}, parameters, place, figure="rsum",
+            higher_is_better=True, parts=checkpoint.PARTS,
             rates={"model.image_encoder.above.": config.cnn_rate},
         )  # fmt: skip
 
@@ -188,8 +184,7 @@ class _Training:
                 loss = loss + self.loss(objective, next(extra))
             run.step(loss, step, steps)
             self.objective.clamp_()
-            if config.average:
-                follow(self.output_model, self.model, config.average, run.epoch * steps + step)
+            self.kept.follow(run.epoch * steps + step)
             total += loss.detach()
         # A scale that vanished makes every score, and so the loss, the same finite number.
         return total.item() / steps if math.isfinite(self.objective.temperature or 0.0) else math.inf
@@ -238,11 +233,11 @@ class _Training:
 
     def measure(self) -> Measured:
         """The dev row of the model that would be kept."""
-        row = evaluate([self.output_model], self.dev, [self.features], bootstrap=0)
+        row = evaluate([self.kept.model], self.dev, [self.features], bootstrap=0)
         return Measured(row.rsum, row.as_dict(), row.summary())
 
     def save(self) -> None:
         """Writes the run folder."""
         temperature = self.objective.temperature
         learned = {} if temperature is None else {"temperature": temperature}
-        checkpoint.save_run(self.out, self.output_model, self.settings | learned)
+        checkpoint.save_run(self.out, self.kept.model, self.settings | learned)

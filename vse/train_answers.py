@@ -22,7 +22,7 @@ from vse.fusion import Fusion
 from vse.model import VSE
 from vse.runs import answers as answer_runs
 from vse.runs import checkpoint
-from vse.runs.average import follow
+from vse.runs.average import Kept
 from vse.runs.distributed import Place
 from vse.runs.fusion import check_start
 from vse.runs.given import evenly, identity_of, shape_seen
@@ -101,8 +101,7 @@ class _Training:
         kept = [i for i, answer in enumerate(questions.answers) if answer in known]
         vocabulary = _vocabulary(questions, config, start)
         torch.manual_seed(seed)
-        seen = vocabulary, *shape_seen(features)
-        self.model = Answerer(model_config, *seen)
+        self.model = Answerer(model_config, vocabulary, *shape_seen(features))
         names = sorted(set(questions.images))
         stored = features.take(names)
         if stored.shape[1] < config.model.images:
@@ -120,14 +119,11 @@ class _Training:
         groups = questions.groups()
         tokens, lengths = pad(vocabulary.encode_all([text for i in kept for text in groups[i]]))
         self.tokens, self.lengths = (part.unflatten(0, (len(kept), -1)).to(device) for part in (tokens, lengths))
-        modules, self.output_model = {"model": self.model}, self.model
-        if config.average:
-            self.output_model = Answerer(model_config, *seen).to(device)
-            self.output_model.load_state_dict(self.model.state_dict())
-            modules["mean"] = self.output_model
+        self.kept = Kept(self.model, config.average)
         parameters = {f"model.{name}": part for name, part in self.model.named_parameters() if part.numel()}
         self.run = Run(
-            out, config, modules, parameters, place, figure="accuracy", higher_is_better=True, parts=checkpoint.PARTS,
+            out, config, self.kept.modules, parameters, place, figure="accuracy", higher_is_better=True,
+            parts=checkpoint.PARTS,
         )  # fmt: skip
 
     def batches(self) -> Iterator[tuple[Int[np.ndarray, " b"], Int[np.ndarray, "b a"]]]:
@@ -160,19 +156,18 @@ class _Training:
                 logits = self.model(images, *texts)
             loss = cross_entropy(logits, self.answers[rows])
             run.step(loss, step, steps)
-            if self.config.average:
-                follow(self.output_model, self.model, self.config.average, run.epoch * steps + step)
+            self.kept.follow(run.epoch * steps + step)
             total += loss.detach()
         return total.item() / steps
 
     def measure(self) -> Measured:
         """Accuracy on dev of the model that would be kept."""
-        found = accuracies(self.output_model, self.dev, self.features)
+        found = accuracies(self.kept.model, self.dev, self.features)
         return Measured(found[ALL], found, "  ".join(f"{kind} {share:.1f}" for kind, share in found.items()))
 
     def save(self) -> None:
         """Writes the run folder."""
-        answer_runs.save(self.out, self.output_model, self.settings)
+        answer_runs.save(self.out, self.kept.model, self.settings)
 
 
 def _vocabulary(questions: Questions, config: AnswerTrainConfig, start: Fusion | VSE | None) -> Vocabulary:

@@ -22,7 +22,7 @@ from vse.model import VSE
 from vse.rerank import Chosen, choose
 from vse.runs import checkpoint, distributed
 from vse.runs import fusion as fusion_runs
-from vse.runs.average import follow
+from vse.runs.average import Kept
 from vse.runs.given import evenly, identity_of, shape_seen
 from vse.runs.loop import Measured, Run, claimed, seed_of
 from vse.system.errors import InputError
@@ -89,25 +89,20 @@ class _Training:
         model = config.model
         self.data = FusionSet(train_split, features, encoder, model.images, model.sentences, place.device)
         torch.manual_seed(seed)
-        seen = encoder.vocabulary, *shape_seen(features)
-        self.model = Fusion(model, *seen)
+        self.model = Fusion(model, encoder.vocabulary, *shape_seen(features))
         sample = [train_split.images[i] for i in evenly(len(train_split.images), _SAMPLE)]
         self.model.start_from(encoder, features.take(sample))
         if start:
             fusion_runs.check_start(self.model, start)
             self.model.load_state_dict(start.state_dict())
         self.model.to(place.device)
-        modules, self.output_model = {"model": self.model}, self.model
-        if config.average:
-            self.output_model = Fusion(model, *seen).to(place.device)
-            self.output_model.load_state_dict(self.model.state_dict())
-            modules["mean"] = self.output_model
+        self.kept = Kept(self.model, config.average)
         self.dev_data = None  # where words alone are learned, dev says how well they are guessed
         if not config.matching:
             self.dev_data = FusionSet(self.dev, features, encoder, model.images, model.sentences, place.device)
         parameters = {f"model.{name}": part for name, part in self.model.named_parameters() if part.numel()}
         self.run = Run(
-            out, config, modules, parameters, place, figure="rsum" if config.matching else "nats",
+            out, config, self.kept.modules, parameters, place, figure="rsum" if config.matching else "nats",
             higher_is_better=bool(config.matching), parts=checkpoint.PARTS,
         )  # fmt: skip
 
@@ -126,8 +121,7 @@ class _Training:
             if config.words:
                 loss = loss + config.words * self.words(self.data, self.model, batch) / batch.guesses.clamp(min=1)
             run.step(loss, step, steps)
-            if config.average:
-                follow(self.output_model, self.model, config.average, run.epoch * steps + step)
+            self.kept.follow(run.epoch * steps + step)
             total += loss.detach()
         return distributed.added(total, place.ranks).item() / steps  # each rank has its share of every batch
 
@@ -165,7 +159,7 @@ class _Training:
 
         The same words are guessed after each epoch.
         """
-        model = self.output_model.eval()
+        model = self.kept.model.eval()
         if self.dev_data is None:
             row = choose(model, self.encoder, self.dev, self.features, _DEV_K).row
             return Measured(row.rsum, row.as_dict(), row.summary())
@@ -179,4 +173,4 @@ class _Training:
 
     def save(self) -> None:
         """Writes the run folder."""
-        fusion_runs.save(self.out, self.output_model, self.settings)
+        fusion_runs.save(self.out, self.kept.model, self.settings)

@@ -1,17 +1,30 @@
-"""The running mean of a model's weights, which is evaluated and kept in place of the last ones."""
+"""What is trained and what is kept: the last weights, or their running mean, which is then evaluated and saved."""
+
+import copy
 
 import torch
 from torch import nn
 
 
-def follow(mean: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Moves `mean` toward `model` after step `step` of the whole training, counted from 0.
+class Kept:
+    """The model that is evaluated and saved, beside the one that is trained; `modules` are what a resume file needs."""
 
-    A mean over few steps at first: the random start must not linger in it. Batch norms keep a running mean of their
-    own, which is taken as it is; at its start it would spoil every figure.
-    """
-    weight = 1 - min(decay, (1 + step) / (10 + step))
-    with torch.no_grad():
-        torch._foreach_lerp_(list(mean.parameters()), list(model.parameters()), weight)
-        for kept, now in zip(mean.buffers(), model.buffers(), strict=True):
-            kept.copy_(now)
+    def __init__(self, model: nn.Module, decay: float):
+        """`decay` per step of the running mean of the weights; 0: the last weights are kept."""
+        self._trained, self._decay = model, decay
+        self.model = copy.deepcopy(model) if decay else model
+        self.modules: dict[str, nn.Module] = {"model": model} | ({"mean": self.model} if decay else {})
+
+    def follow(self, step: int) -> None:
+        """Moves the running mean, if there is one, after step `step` of the whole training, counted from 0.
+
+        A mean over few steps at first: the random start must not linger in it. Batch norms keep a running mean of their
+        own, which is taken as it is; at its start it would spoil every figure.
+        """
+        if not self._decay:
+            return
+        weight = 1 - min(self._decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.model.parameters()), list(self._trained.parameters()), weight)
+            for kept, now in zip(self.model.buffers(), self._trained.buffers(), strict=True):
+                kept.copy_(now)
