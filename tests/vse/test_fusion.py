@@ -263,3 +263,15 @@ def test_what_cannot_be_matched_is_said_in_a_line():
     ):
         with pytest.raises(InputError, match=says):
             model.match(images, texts)
+
+
+@pytest.mark.parametrize("combination", READINGS)
+def test_states_of_words_are_those_at_the_words(combination):
+    """Without blocks and norm a state is the token itself."""
+    model, (features, tokens, lengths) = make(combination=combination, images=2, sentences=2), scenes(2, 2)
+    model.blocks, model.norm = nn.ModuleList(), nn.Identity()
+    texts, inside = model.embed_texts(tokens, lengths)
+    states = model.word_states(model.embed_images(features), texts, inside)
+    words = texts * inside[..., None]
+    expected = words.sum(1) if combination == "sum" else words[:, 0]
+    assert states.shape == expected.shape and torch.allclose(states, expected, atol=1e-6)
