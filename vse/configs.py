@@ -225,7 +225,7 @@ class FusionConfig:
 
     width: int = 256
     layers: int = 2
-    heads: int = 16  # many small ones learn matching sooner
+    heads: int = 16
     dropout: float = 0.1  # inside the blocks
     image_dropout: float = 0.2  # on the features
     word_dropout: float = 0.1  # on the word vectors
