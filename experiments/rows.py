@@ -17,6 +17,9 @@ FEATURES = {
     "lite2-corners-grid3": ("efficientnet-lite2", CORNERS, 3, "bfloat16"),
     "lite1-corners-grid3": ("efficientnet-lite1", CORNERS, 3, "bfloat16"),
     "lite0-corners-grid3": ("efficientnet-lite0", CORNERS, 3, "bfloat16"),
+    # Finer regions, and the pixels themselves, for questions.
+    "lite2-grid8": ("efficientnet-lite2", ("full",), 8, "bfloat16"),
+    "patches": ("patches", ("full",), 8, "float32"),
     # Maps below the last blocks, for CNNs that are tuned from there.
     "lite2-cut": ("efficientnet-lite2@19", FLIP, 1, "bfloat16"),
     "lite1-cut": ("efficientnet-lite1@19", FLIP, 1, "bfloat16"),

@@ -7,7 +7,7 @@ try:
 
     from vse import __version__
     from vse.commands.ask import ask, classify, train_answers
-    from vse.commands.data import data, download, features, scenes, tags
+    from vse.commands.data import data, download, features, questions, scenes, tags
     from vse.commands.fusion import train_fusion
     from vse.commands.show import arithmetic, page, pca, search
     from vse.commands.space import evaluate, hubs, train
@@ -17,10 +17,9 @@ except KeyboardInterrupt:  # the program is only starting: nobody wants to see w
     print("vse: interrupted", file=sys.stderr)
     sys.exit(130)
 
-_OF_DATA, _OF_A_SPACE = (data, download, scenes, features, tags), (train, hubs, train_fusion, train_answers, evaluate)
-COMMANDS = {
-    f.__name__.replace("_", "-"): f for f in (*_OF_DATA, *_OF_A_SPACE, search, classify, ask, arithmetic, pca, page)
-}
+_OF_DATA = (data, download, scenes, features, tags, questions)
+_OF_A_SPACE = (train, hubs, train_fusion, train_answers, evaluate, search, classify, ask, arithmetic, pca, page)
+COMMANDS = {f.__name__.replace("_", "-"): f for f in (*_OF_DATA, *_OF_A_SPACE)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

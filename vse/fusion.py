@@ -106,6 +106,17 @@ class Fusion(nn.Module):
         self.words.weight /= self.words.weight.square().mean().sqrt()
         self.W_v.weight /= self.W_v(sample.to(self.device)).square().mean().sqrt()
 
+    @torch.no_grad()
+    def scale_regions(self, features: Float[np.ndarray, "n v r f"]) -> None:
+        """Without a start from elsewhere: on `features`, a sample, W_v q + V_type has a mean of 0 and a variance of 1.
+
+        Features may be of any size; beside words of root mean square 1 small ones would not be seen.
+        """
+        regions = self.W_v(torch.from_numpy(np.array(features)).to(self.device).float().flatten(0, 2))
+        scale = (regions - regions.mean(0)).square().mean().sqrt().clamp(min=1e-6)
+        self.W_v.weight /= scale
+        self.types[0] = -regions.mean(0) / scale
+
     # ---- from features and words to tokens
 
     def embed_images(self, features: Float[Tensor, "b a r f"]) -> Regions:

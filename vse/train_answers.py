@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from vse.answers import Answerer, AnswererConfig
 from vse.configs import AnswerTrainConfig
-from vse.data.questions import ALL, Questions, answer_list
+from vse.data.questions import ALL, Questions, answer_list, percent_right
 from vse.data.sentences import pad
 from vse.data.vocabulary import EOS_ID, Vocabulary
 from vse.features.store import Features
@@ -73,10 +73,7 @@ def accuracies(model: Answerer, questions: Questions, features: Features, blind:
     photos = np.array([row[name] for name in questions.images])
     tokens = model.fusion.photo_tokens(features.take(names))
     chosen = model.probabilities(tokens * (not blind), photos, questions.groups()).argmax(1)
-    right = np.array([model.answers[i] == answer for i, answer in zip(chosen, questions.answers, strict=True)])
-    kinds = np.array(questions.kinds)
-    shares = {kind: 100 * float(right[kinds == kind].mean()) for kind in sorted(set(kinds) - {""})}
-    return {ALL: 100 * float(right.mean())} | shares
+    return percent_right(questions, [model.answers[i] for i in chosen])
 
 
 class _Training:
@@ -107,8 +104,11 @@ class _Training:
         if stored.shape[1] < config.model.images:
             views = f"the features have {stored.shape[1]} views of a photo"
             raise InputError(f"model.images = {config.model.images}: {views}; store more")
-        if start is not None:
-            words = begin(self.model.fusion, start, stored[evenly(len(names), _SAMPLE)])
+        sample = stored[evenly(len(names), _SAMPLE)]
+        if start is None:
+            self.model.fusion.scale_regions(sample)
+        else:
+            words = begin(self.model.fusion, start, sample)
             say(f"started from a trained model: {words} of {len(vocabulary)} words are in it", place)
         self.model.to(place.device)
         self.pictures = torch.from_numpy(stored).to(place.device)

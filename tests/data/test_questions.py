@@ -2,7 +2,7 @@
 
 import pytest
 
-from vse.data.questions import Questions, answer_list, read_questions
+from vse.data.questions import Questions, answer_list, percent_right, read_questions, write_questions
 from vse.system.errors import InputError
 
 IMAGES = ("a.jpg", "b.jpg")
@@ -58,3 +58,18 @@ def test_mistakes(tmp_path, lines, says):
 def test_no_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_questions(tmp_path / "none.tsv", IMAGES)
+
+
+@pytest.mark.parametrize("kinds, beside", [(("", ""), ()), (("x", ""), ()), (("", ""), ("a dog", "a cat"))])
+def test_what_is_written_is_read_as_it_was(tmp_path, kinds, beside):
+    written = Questions(IMAGES, ("what?", "who?"), ("dog", "man"), kinds, beside)
+    write_questions(tmp_path / "q.tsv", written)
+    assert read_questions(tmp_path / "q.tsv", IMAGES) == written
+
+
+def test_percent_right_is_of_all_and_of_each_kind():
+    asked = Questions(
+        ("a", "b", "b"), ("what color?", "is it?", "so?"), ("blue", "no", "no"), ("color", "truth", "truth")
+    )
+    assert percent_right(asked, ["blue", "yes", "no"]) == pytest.approx({"all": 200 / 3, "color": 100.0, "truth": 50.0})
+    assert percent_right(asked.of({"a"}), ["red"]) == {"all": 0.0, "color": 0.0}

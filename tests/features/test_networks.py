@@ -310,3 +310,18 @@ def test_other_failures_of_torchvision_are_not_hidden(monkeypatch):
     monkeypatch.setattr(_torchvision.importlib, "import_module", broken)
     with pytest.raises(RuntimeError, match="something else"):
         import_torchvision()
+
+
+def test_patches_are_the_pixels_themselves():
+    photo = picture(64, 64)
+    features = FeatureExtractor("patches", grid=8)([photo])
+    assert features.shape == (1, 1, 64, 192)
+    pixels = (np.asarray(photo, np.float32) - 127.5) / 64
+    for row, column in ((0, 0), (3, 5), (7, 7)):
+        square = pixels[8 * row : 8 * row + 8, 8 * column : 8 * column + 8]  # 8 x 8 x 3
+        np.testing.assert_allclose(features[0, 0, 8 * row + column], square.transpose(2, 0, 1).ravel(), atol=1e-6)
+    np.testing.assert_allclose(FeatureExtractor("patches")([photo])[0, 0, 0], features[0, 0].mean(0), atol=1e-5)
+    with pytest.raises(InputError, match="weights random: patches are the pixels themselves"):
+        load_cnn("patches", "random")
+    with pytest.raises(InputError, match="expected a CNN that can be cut"):
+        load_cnn("patches@3")

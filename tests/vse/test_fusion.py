@@ -227,6 +227,17 @@ def test_words_and_regions_begin_where_the_dual_encoder_puts_them():
     assert not model.words.weight[PAD_ID].any()
 
 
+def test_without_a_start_regions_get_a_mean_of_0_and_a_variance_of_1_whatever_their_size():
+    model = make()
+    features = 1e-3 * np.random.default_rng(0).standard_normal((6, 2, GRID**2, F)) + 5.0
+    model.scale_regions(features)
+    tokens = model.W_v(torch.from_numpy(features).float().flatten(0, 2)) + model.types[0]
+    np.testing.assert_allclose(tokens.detach().mean(0), 0.0, atol=1e-2)
+    np.testing.assert_allclose(tokens.detach().square().mean(), 1.0, rtol=1e-2)
+    model.scale_regions(np.zeros_like(features))  # of nothing nothing
+    assert torch.isfinite(model.W_v.weight).all()
+
+
 def test_an_encoder_without_one_matrix_of_regions_is_refused():
     encoder = VSE(VSEConfig(embed_dim=5, text=TextConfig(encoder="bow", word_dim=4)), VOCABULARY, F + 1, {})
     with pytest.raises(InputError, match="one matrix"):

@@ -40,12 +40,13 @@ def scenes(out: Folder, /, seed: Seed = 0, count: Count = 1000, questions: bool 
     Args:
         questions: also write questions.tsv, about ten questions on each, with their answers.
     """
-    from vse.scenes.questions import write_questions
+    from vse.data.questions import scene_questions, write_questions
     from vse.scenes.scenes import make_scenes
 
     print(make_scenes(out, seed=seed, count=count))
     if questions:
-        print(write_questions(out))
+        write_questions(out / "questions.tsv", scene_questions(out))
+        print(out / "questions.tsv")
 
 
 def features(
@@ -66,8 +67,8 @@ def features(
 
     Args:
         out: folder for features.npy, names.txt and features.json.
-        encoder: efficientnet-lite0, -lite1, -lite2, vgg19, alexnet, resnet152, timm:MODEL, or open_clip:MODEL with
-            --weights.
+        encoder: efficientnet-lite0, -lite1, -lite2, vgg19, alexnet, resnet152, patches (the
+            pixels themselves, in squares), timm:MODEL, or open_clip:MODEL with --weights.
         views: crops to store: full, full-flip, centre, ten (their mean), tl tr bl br c and their -flip.
         grid: 1 for the mean of the feature map, N for N x N regions, map for all of it.
         precision: auto takes bfloat16 where the machine has units for it (twice as fast, cosine 0.994 to float32).
@@ -120,3 +121,24 @@ def tags(
     write_tags(out, found)
     mean = sum(map(len, found.values())) / len(found)
     print(f"{out}: {len(found):,} photos, {mean:.1f} tags each; next: vse train {data} --recipe ernie --tags {out}")
+
+
+def questions(data: Data, /, out: Path, images: Images = None) -> None:
+    """Writes questions that two captions of a photo answer alike, a line NAME<tab>question<tab>answer<tab>kind.
+
+    They ask for colors, numbers and objects.
+
+    Args:
+        out: the file to write, for `vse train-answers`.
+    """
+    from collections import Counter
+
+    from vse.data.caption_questions import caption_questions
+    from vse.data.datasets import read_dataset
+    from vse.data.part_of_speech import tag_cache
+    from vse.data.questions import write_questions
+
+    found = caption_questions(read_dataset(data, images), tag_cache(data), progress=True)
+    write_questions(out, found)
+    kinds = ", ".join(f"{kind} {n:,}" for kind, n in Counter(found.kinds).most_common())
+    print(f"{out}: {len(found):,} questions about {len(set(found.images)):,} photos: {kinds}; next: vse train-answers")

@@ -5,14 +5,19 @@ as a caption that a model made.
 """
 
 import hashlib
-from collections import Counter
+import json
+import random
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vse.data.caption_lists import read_text
 from vse.data.vocabulary import tokenize
+from vse.scenes.questions import questions as asked_of
+from vse.scenes.scenes import read_truth
 from vse.system.errors import InputError
+from vse.system.files import write_text
 
 ALL = "all"  # what accuracy over all kinds is called
 _EXPECTED = "NAME<tab>question<tab>answer, with or without <tab>kind and <tab>sentence"
@@ -56,6 +61,26 @@ def answer_list(answers: Iterable[str], min_count: int = 1) -> tuple[str, ...]:
     return tuple(found)
 
 
+def scene_questions(folder: Path) -> Questions:
+    """The questions about all pictures of a folder that `make_scenes` made; the same scenes give the same."""
+    seed = json.loads((folder / "scenes.json").read_text(encoding="utf-8"))["seed"]
+    rows = [
+        (name, question.text, question.answer, question.kind)
+        for name, scene in read_truth(folder).items()
+        for question in asked_of(scene, random.Random(f"questions {seed} {name}"))
+    ]
+    return Questions(*zip(*rows, strict=True))
+
+
+def percent_right(questions: Questions, said: Sequence[str]) -> dict[str, float]:
+    """{"all": percent of the questions to which what is said is the answer, kind: of those of a kind}."""
+    right: dict[str, list[bool]] = defaultdict(list)
+    for kind, answer, one in zip(questions.kinds, questions.answers, said, strict=True):
+        for key in {ALL, kind or ALL}:
+            right[key].append(one == answer)
+    return {key: 100 * sum(right[key]) / len(right[key]) for key in sorted(right, key=lambda key: (key != ALL, key))}
+
+
 def read_questions(path: Path, images: Iterable[str]) -> Questions:
     """The questions of a file about photos of a data set.
 
@@ -90,3 +115,13 @@ def read_questions(path: Path, images: Iterable[str]) -> Questions:
     columns = [tuple(row[i] for row in rows) for i in range(3)]
     kinds = tuple(row[3] if len(row) > 3 else "" for row in rows)
     return Questions(*columns, kinds, tuple(row[4] for row in rows) if len(rows[0]) == 5 else ())
+
+
+def write_questions(path: Path, questions: Questions) -> None:
+    """The file that `read_questions` reads; columns that nobody needs are left out."""
+    columns = [questions.images, questions.texts, questions.answers]
+    if any(questions.kinds) or questions.beside:
+        columns.append(questions.kinds)
+    if questions.beside:
+        columns.append(questions.beside)
+    write_text(path, "".join("\t".join(cells) + "\n" for cells in zip(*columns, strict=True)))

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vse.features._torchvision import import_torchvision
-from vse.features.clip_models import last_map, load_clip
+from vse.features.clip_models import load_clip
 from vse.features.cut import MARK, Below, cut_of
+from vse.features.trunks import FC7, Lite, OpenCLIP, Patches, Timm, Trunk
 from vse.features.weights import fetch, file_digest, load_weights, require_host
 from vse.system.errors import InputError
 from vse.system.files import user_cache
@@ -29,6 +30,7 @@ ENCODERS = (
     "vgg19",
     "alexnet",
     "resnet152",
+    "patches",
 )  # and timm:<model>, open_clip:<model>, efficientnet-lite2@<block>
 
 
@@ -47,62 +49,6 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _TORCHVISION = Preprocessing(
     224, tuple(255 * m for m in _IMAGENET_MEAN), tuple(255 * s for s in _IMAGENET_STD), "bilinear"
 )
-
-
-# --- networks: vector(x) is the top-layer feature, map(x) the feature map before it, or None ------------
-
-
-class _Trunk(nn.Module):
-    """Convolutions whose averaged last map is the feature."""
-
-    def __init__(self, trunk: nn.Module):
-        super().__init__()
-        self.trunk = trunk
-
-    def map(self, x: Tensor) -> Tensor:
-        return self.trunk(x)
-
-    def vector(self, x: Tensor) -> Tensor:
-        return self.map(x).mean((2, 3))
-
-
-class _Lite(_Trunk):
-    def map(self, x: Tensor) -> Tensor:
-        return self.trunk.extract_features(x)
-
-
-class _FC7(_Trunk):
-    """The second fully connected layer after its ReLU: the paper's 4096-d feature."""
-
-    map = None
-
-    def vector(self, x: Tensor) -> Tensor:
-        return self.trunk(x)
-
-
-class _Timm(_Trunk):
-    """Any timm model: its own pooling for the vector; its map may come channels last or as tokens."""
-
-    def map(self, x: Tensor) -> Tensor:
-        y = self.trunk.forward_features(x)
-        if y.ndim == 3:  # (b, tokens, d), class and register tokens first
-            y = y[:, getattr(self.trunk, "num_prefix_tokens", 0) :]
-            side = round(y.shape[1] ** 0.5)
-            return y.transpose(1, 2).reshape(-1, y.shape[2], side, side)
-        return y.permute(0, 3, 1, 2) if getattr(self.trunk, "output_fmt", "NCHW") == "NHWC" else y
-
-    def vector(self, x: Tensor) -> Tensor:
-        return self.trunk(x)
-
-
-class _OpenCLIP(_Trunk):
-    """The image tower of a model of open_clip: its point of the joint space for the vector, not scaled to unit norm."""
-
-    def map(self, x: Tensor) -> Tensor:
-        return last_map(self.trunk, x)
-
-    def vector(self, x: Tensor) -> Tensor:
-        return self.trunk(x)
 
 
 class FrozenCNN(nn.Module):
@@ -168,6 +114,8 @@ def load_cnn(name: str, weights: str | Path | None = None, seed: int = 0) -> CNN
             cnn = _open_clip(name, weights)
         elif name.startswith("efficientnet"):
             cnn = _lite(name, weights)
+        elif name == "patches":
+            return _patches(weights)
         else:
             cnn = _from_torchvision(name, weights)
         if str(weights) == "random":
@@ -212,7 +160,14 @@ def _lite(name: str, weights: str | Path | None) -> CNN:
     net = network.from_name(name)
     source = load_weights(net, weights, name, source, head="_fc.")
     size = network.get_image_size(name)
-    return CNN(name, _Lite(net), Preprocessing(size, (127.0,) * 3, (128.0,) * 3), 1280, -(-size // 32), 1280, source)
+    return CNN(name, Lite(net), Preprocessing(size, (127.0,) * 3, (128.0,) * 3), 1280, -(-size // 32), 1280, source)
+
+
+def _patches(weights: str | Path | None) -> CNN:
+    if weights is not None:
+        raise InputError(f"weights {weights}: patches are the pixels themselves and have none; leave them out")
+    preprocessing = Preprocessing(Patches.size, (127.5,) * 3, (64.0,) * 3)
+    return CNN("patches", Patches(), preprocessing, Patches.dim, Patches.side, Patches.dim, "the pixels themselves")
 
 
 def _cut(name: str, cnn: CNN, block: int) -> CNN:
@@ -234,9 +189,9 @@ def _from_torchvision(name: str, weights: str | Path | None) -> CNN:
     head = "fc." if name == "resnet152" else "classifier.6."
     source = load_weights(net, weights, name, source, head)
     if name == "resnet152":
-        return CNN(name, _Trunk(nn.Sequential(*list(net.children())[:-2])), _TORCHVISION, 2048, 7, 2048, source)
+        return CNN(name, Trunk(nn.Sequential(*list(net.children())[:-2])), _TORCHVISION, 2048, 7, 2048, source)
     fc7 = nn.Sequential(net.features, net.avgpool, nn.Flatten(), *list(net.classifier.children())[:-1])
-    return CNN(name, _FC7(fc7), _TORCHVISION, 4096, 0, 0, source)
+    return CNN(name, FC7(fc7), _TORCHVISION, 4096, 0, 0, source)
 
 
 def _timm(name: str, weights: str | Path | None) -> CNN:
@@ -271,7 +226,7 @@ def _timm(name: str, weights: str | Path | None) -> CNN:
         raise InputError(f"{name} takes {height} x {width} pixels, only square inputs can be used here")
     scaled = {key: tuple(255.0 * v for v in config[key]) for key in ("mean", "std")}
     preprocessing = Preprocessing(height, **scaled, resample=config["interpolation"], fraction=config["crop_pct"])
-    return _measured(name, _Timm(net), preprocessing, source)
+    return _measured(name, Timm(net), preprocessing, source)
 
 
 def _open_clip(name: str, weights: str | Path | None) -> CNN:
@@ -282,10 +237,10 @@ def _open_clip(name: str, weights: str | Path | None) -> CNN:
     scaled = {key: tuple(255.0 * v for v in getattr(visual, f"image_{key}")) for key in ("mean", "std")}
     preprocessing = Preprocessing(size, **scaled, fraction=1.0)
     source = "random" if str(weights) == "random" else f"{Path(weights).name}, sha256 {file_digest(weights)}"
-    return _measured(name, _OpenCLIP(visual), preprocessing, source)
+    return _measured(name, OpenCLIP(visual), preprocessing, source)
 
 
-def _measured(name: str, adapter: _Trunk, preprocessing: Preprocessing, source: str) -> CNN:
+def _measured(name: str, adapter: Trunk, preprocessing: Preprocessing, source: str) -> CNN:
     """The CNN, its sizes found by a run on zeros."""
     with torch.no_grad():
         noise = torch.zeros(1, 3, preprocessing.size, preprocessing.size)

@@ -4,16 +4,12 @@ About ten a picture, of seven kinds. Half of the questions for yes or no are to 
 that the words alone do not tell. `vse scenes OUT --questions` writes them beside the pictures.
 """
 
-import json
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
-from vse.scenes.scenes import COLOURS, PLACES, THING_NAMES, WEATHERS, Scene, read_truth
+from vse.scenes.scenes import COLOURS, PLACES, THING_NAMES, WEATHERS, Scene
 from vse.scenes.sentences import CLAUSE, EXACT, NOUNS, OPPOSITE
-from vse.system.files import write_text
 
-FILE = "questions.tsv"
 NOTHING = "nothing"
 SECONDS = tuple(dict.fromkeys(second for _, second in PLACES if second))
 KINDS = ("thing", "color", "weather", "beside", "place", "yes or no", "number")
@@ -91,18 +87,3 @@ def _weather(scene: Scene, rng: random.Random) -> Question:
     weather = scene.weather if yes else rng.choice([other for other in WEATHERS if other != scene.weather])
     clause = CLAUSE[weather][0]  # "it is raining"
     return Question(f"is it {clause.removeprefix('it is ')}?", "yes" if yes else "no", "yes or no")
-
-
-def write_questions(folder: Path) -> Path:
-    """The file questions.tsv of a folder that `make_scenes` made: NAME<tab>question<tab>answer<tab>kind.
-
-    The same scenes give the same file.
-    """
-    seed = json.loads((folder / "scenes.json").read_text(encoding="utf-8"))["seed"]
-    lines = [
-        f"{name}\t{question.text}\t{question.answer}\t{question.kind}\n"
-        for name, scene in read_truth(folder).items()
-        for question in questions(scene, random.Random(f"questions {seed} {name}"))
-    ]
-    write_text(folder / FILE, "".join(lines))
-    return folder / FILE

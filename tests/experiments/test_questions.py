@@ -1,11 +1,12 @@
-"""experiments.scene_questions and reranking: what stands beside the model is what it says."""
+"""experiments.questions and reranking: what stands beside the model is what it says."""
 
 import numpy as np
 import pytest
 
 from experiments import reranking
+from experiments.questions.beside import majority, probe, words_alone, zeroed
+from experiments.questions.tasks import LIGHT
 from experiments.results import changed
-from experiments.scene_questions import CONFIG, majority, probe, shares, words_alone, zeroed
 from vse.configs import FusionTrainConfig
 from vse.data.questions import Questions
 from vse.features.store import Features
@@ -28,10 +29,6 @@ def test_the_most_frequent_answer_of_a_question():
     assert words_alone(TRAIN, ASKED) == pytest.approx({"all": 100 / 3, "color": 100.0, "yes or no": 0.0})
 
 
-def test_shares_are_by_kind():
-    assert shares(ASKED, ["blue", "yes", "no"]) == pytest.approx({"all": 200 / 3, "color": 100.0, "yes or no": 50.0})
-
-
 def test_a_probe_reads_the_photo_and_zeros_tell_nothing():
     draw = np.random.default_rng(0)
     names = tuple(str(i) for i in range(60))
@@ -49,4 +46,4 @@ def test_settings_of_readers_exist_and_test_has_three_seeds():
         changed(FusionTrainConfig(), reader.changes)
         assert len(reader.seeds) == (3 if reader.test else 1)
         assert not reader.start or reader.start in reranking.READERS
-    assert CONFIG.model.width % CONFIG.model.heads == 0
+    assert LIGHT.model.width % LIGHT.model.heads == 0
