@@ -122,6 +122,7 @@ def assemble(
     decoder: Path,
     trigram: Path,
     out: Path,
+    fusion: Path | None = None,
     dev_images: Count = 300,
     config: Annotated[CaptionConfig, arg(name="")] = CaptionConfig(),  # noqa: B008  frozen
     seed: Seed = 0,
@@ -136,6 +137,7 @@ def assemble(
         decoder: run folder of `scnlm train`.
         trigram: ARPA file of `scnlm trigram`.
         out: the set's folder, empty or new.
+        fusion: run folder of `vse train-fusion` beside the encoder: its logit becomes a part of the score.
         dev_images: how many dev images the weights are tuned on.
     """
     from scnlm.captions.assemble import assemble
@@ -148,7 +150,7 @@ def assemble(
     opened = open_combined(features, load(encoder).feature_info)
     tuned = assemble(
         without_skipped(read_dataset(data, images), opened), opened, encoder, decoder, trigram, out,
-        images=dev_images, config=config, seed=seed, device=str(find_device(device)),
+        reader=fusion, images=dev_images, config=config, seed=seed, device=str(find_device(device)),
     )  # fmt: skip
     values = dataclasses.asdict(tuned.weights)
     print(table([["weight", "value"], *([name, f"{value:g}"] for name, value in values.items())]))

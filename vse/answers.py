@@ -89,6 +89,6 @@ class Answerer(nn.Module):
         out = np.empty((len(questions), len(self.answers)), np.float32)
         pairs = np.stack([which, np.arange(len(questions))], 1)
         for rows, embedded in self.fusion.embedded(photos, questions, pairs):
-            with autocast("auto", self.fusion.device):
+            with autocast(self.fusion.precision, self.fusion.device):
                 out[rows] = self(*embedded).softmax(1).cpu().numpy()
         return out

@@ -62,6 +62,7 @@ class Fusion(nn.Module):
         self.image_dropout, self.word_dropout = Dropout(config.image_dropout), Dropout(config.word_dropout)
         self._start()
         self.photos = GivenPhotos()
+        self.precision = "auto"  # of `photo_tokens` and `logits`
         self.fingerprint = ""  # set when it is loaded
 
     def _start(self) -> None:
@@ -228,7 +229,7 @@ class Fusion(nn.Module):
         self.eval()
         starts = range(0, max(1, len(array)), _PHOTOS)  # of no photos an empty block
         blocks = [torch.from_numpy(np.array(array[i : i + _PHOTOS, :a])) for i in starts]
-        with autocast("auto", self.device):
+        with autocast(self.precision, self.device):
             return torch.cat([self.embed_images(block.float().to(self.device)) for block in blocks])
 
     @torch.inference_mode()
@@ -245,7 +246,7 @@ class Fusion(nn.Module):
         out = np.empty(len(pairs), np.float32)
         bar = tqdm(total=len(pairs), desc="match", unit="pair", leave=False, disable=None if progress else True)
         for rows, embedded in self.embedded(photos, texts, pairs):
-            with autocast("auto", self.device):
+            with autocast(self.precision, self.device):
                 out[rows] = self.matching(*embedded).cpu().numpy()
             bar.update(len(rows))
         bar.close()
@@ -264,7 +265,7 @@ class Fusion(nn.Module):
             rows = order[start : start + _PAIRS]
             of_photos, of_texts = torch.from_numpy(pairs[rows]).unbind(1)
             words = tokens[of_texts, :, : int(longest[of_texts].max())].to(self.device)
-            with autocast("auto", self.device):
+            with autocast(self.precision, self.device):
                 sentences = self.embed_texts(words, lengths[of_texts].to(self.device))
             yield rows, (photos[of_photos.to(self.device)], *sentences)
 

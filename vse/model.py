@@ -105,6 +105,16 @@ class VSE(nn.Module):
         """Unit vectors of a batch of padded sentences, differentiable."""
         return self.text_encoder(tokens, lengths)
 
+    def seen(self, images: Sequence[str | Path] | np.ndarray) -> np.ndarray:
+        """What the model sees of photo files, for `encode_images`: features (N, V, R, F), or pictures (N, S, S, 3).
+
+        Raises InputError as that does.
+        """
+        if not self.from_pixels:
+            return self.photos.features(images, self.feature_dim, self.feature_info, self.device)
+        check_listed(images)
+        return images if isinstance(images, np.ndarray) else read_pictures(images, self.config.pixels.size)
+
     @torch.inference_mode()
     def encode_images(
         self, images: Sequence[str | Path] | np.ndarray, batch_size: int = 512, progress: bool = False
@@ -117,7 +127,7 @@ class VSE(nn.Module):
         """
         if self.from_pixels:
             return self._encode_pixels(images, progress)
-        array = self.photos.features(images, self.feature_dim, self.feature_info, self.device)
+        array = self.seen(images)
         self.eval()
         out = np.empty((len(array), self.config.embed_dim), np.float32)
         for start in _bar(range(0, len(array), batch_size), "embed images", progress):

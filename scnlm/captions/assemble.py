@@ -17,7 +17,17 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from scnlm import language_model
-from scnlm.captions.captioner import CONCEPTS, DECODER, ENCODER, TRIGRAM, WEIGHTS, CaptionConfig, Captioner, bound
+from scnlm.captions.captioner import (
+    CONCEPTS,
+    DECODER,
+    ENCODER,
+    READER,
+    TRIGRAM,
+    WEIGHTS,
+    CaptionConfig,
+    Captioner,
+    bound,
+)
 from scnlm.language_model import STRUCTURES
 from scnlm.rerank.cider import Cider
 from scnlm.rerank.concepts import SentenceBank
@@ -29,7 +39,7 @@ from vse.data.datasets import Dataset
 from vse.data.vocabulary import tokenize
 from vse.features.store import Features
 from vse.model import VSE
-from vse.runs import checkpoint
+from vse.runs import checkpoint, fusion
 from vse.system import manifest
 from vse.system.errors import InputError
 from vse.system.files import LOCK, locked, write_bytes, write_json
@@ -56,6 +66,7 @@ def assemble(
     trigram: Path,
     out: Path,
     *,
+    reader: Path | None = None,
     images: int = 300,
     config: CaptionConfig | None = None,
     seed: int = 0,
@@ -63,6 +74,7 @@ def assemble(
 ) -> Tuned:
     """The weights tuned on the first `images` dev images and their CIDEr, after writing the caption set `out`.
 
+    `reader`: a run of `vse train-fusion` on the encoder's features, whose logit is then a part of the score.
     The set is made in a folder beside `out`, which is renamed when it is whole: what a kill leaves there the next call
     clears away. Raises InputError for a folder that is not empty and for parts that do not belong together.
     """
@@ -72,16 +84,20 @@ def assemble(
         raise InputError(f"{out}: not empty; give another --out")
     model, lm, dev = checkpoint.load(encoder, device), language_model.load(decoder, device), dataset.split("dev")
     lm.check_encoder(model.config.embed_dim, model.fingerprint)  # before minutes of embedding
+    second = fusion.load(reader, device) if reader else None
+    if second and fusion.feature_names(second.feature_info) != fusion.feature_names(model.feature_info):
+        raise InputError(f"{reader}: it reads other features than {encoder}; give a run that was trained beside it")
     ngrams, config = Trigram(trigram), config or CaptionConfig()
     with _unfinished(out) as folder:
         bank = bank_of(dataset, model)
-        tuned = tune_weights(Captioner(model, lm, bank, ngrams, Weights()), dev, features, images, config, seed)
+        captioner = Captioner(model, lm, bank, ngrams, Weights(), second)
+        tuned = tune_weights(captioner, dev, features, images, config, seed)
         about = {
             "weights": dataclasses.asdict(tuned.weights), "tuned_on": dataset.name,
             "dev_images": min(images, len(dev.images)), "cider_held_out_with_vote": 100 * tuned.held_out,
             "cider_in_sample_without_vote": 100 * tuned.in_sample, "candidates": config.candidates, "vote": config.vote,
         }  # fmt: skip
-        _write(folder, encoder, decoder, trigram, bank, about)
+        _write(folder, encoder, decoder, reader, trigram, bank, about)
     return tuned
 
 
@@ -108,12 +124,13 @@ def _unfinished(out: Path) -> Iterator[Path]:
             raise
 
 
-def _write(folder: Path, encoder: Path, decoder: Path, trigram: Path, bank: SentenceBank, about: dict) -> None:
+def _write(
+    folder: Path, encoder: Path, decoder: Path, reader: Path | None, trigram: Path, bank: SentenceBank, about: dict
+) -> None:
     """Writes the set, each manifest after what it binds."""
-    for run, part, names in (
-        (encoder, ENCODER, (checkpoint.WEIGHTS, checkpoint.CONFIG, checkpoint.WORDS)),
-        (decoder, DECODER, (checkpoint.WEIGHTS, checkpoint.CONFIG, checkpoint.WORDS, STRUCTURES)),
-    ):
+    model = checkpoint.WEIGHTS, checkpoint.CONFIG, checkpoint.WORDS
+    runs = [(encoder, ENCODER, model), (decoder, DECODER, (*model, STRUCTURES))]
+    for run, part, names in runs + ([(reader, READER, model)] if reader else []):
         for name in (*names, "metrics.json"):
             if (run / name).is_file():
                 write_bytes(folder / part / name, (run / name).read_bytes())
@@ -139,10 +156,10 @@ def tune_weights(
     if not captioned:
         raise InputError(f"{split.name}: no captions to tune the weights by; expected a dev split with some")
     cider = Cider([texts or [["<none>"]] for texts in references])
-    points = captioner.encoder.encode_images(features.take([split.images[i] for i in captioned]))
     pool, gains = [], []
-    for i, point in zip(tqdm(captioned, desc="tune on dev", unit="image", disable=None), points, strict=True):
-        (candidates,) = captioner.candidates(point[None], config, seed)
+    for i in tqdm(captioned, desc="tune on dev", unit="image", disable=None):
+        seen = features.take([split.images[i]])
+        (candidates,) = captioner.candidates(captioner.encoder.encode_images(seen), config, seed, seen)
         pool.append(candidates)
         gains.append(cider.scores(i, [c.tokens for c in candidates]))
     weights, gain = tune([parts(candidates) for candidates in pool], gains)

@@ -1,14 +1,16 @@
 """Image -> content vectors -> candidates -> the best five (supplement, 5.2): `Captioner` and the set it is loaded from.
 
 A caption set is a folder: `vse/` (encoder run), `scnlm/` (language model run), `trigram.arpa`, `concepts.safetensors`
-and `weights.json`. Trains and tunes nothing (see assemble.py). Shapes: n images, d dimensions of the joint space.
+and `weights.json`, and where it was made with one `fusion/`, a model that reads photo and sentence together. Trains and
+tunes nothing (see assemble.py). Shapes: n images, v views, r regions, f feature_dim, d dimensions of the joint space.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from scnlm import language_model
 from scnlm.configs import CaptionConfig
@@ -18,23 +20,37 @@ from scnlm.rerank.concepts import Concepts, SentenceBank
 from scnlm.rerank.score import Candidate, Weights, measure
 from scnlm.rerank.trigram import Trigram
 from scnlm.rerank.vote import ranked
+from vse.fusion import Fusion
 from vse.model import VSE
-from vse.runs import checkpoint
+from vse.runs import checkpoint, fusion
 from vse.system import manifest
 from vse.system.errors import InputError
 from vse.system.files import read_json
 from vse.system.settings import config_from_dict
 
 ENCODER, DECODER, TRIGRAM, CONCEPTS, WEIGHTS = "vse", "scnlm", "trigram.arpa", "concepts.safetensors", "weights.json"
+READER = "fusion"
 
 
 class Captioner:
     """Everything that a caption needs, in memory."""
 
-    def __init__(self, encoder: VSE, lm: LanguageModel, bank: SentenceBank, trigram: Trigram, weights: Weights):
-        """Raises InputError when the language model was trained in another encoder's space."""
+    def __init__(
+        self, encoder: VSE, lm: LanguageModel, bank: SentenceBank, trigram: Trigram, weights: Weights,
+        reader: Fusion | None = None,
+    ):  # fmt: skip
+        """`reader`: gives the score's `matching`, then `captions` needs what the encoder sees of the photos.
+
+        Raises InputError when the language model was trained in another encoder's space, and where the weights count on
+        a reader that is not there.
+        """
         lm.check_encoder(encoder.config.embed_dim, encoder.fingerprint)
         self.encoder, self.lm, self.bank, self.trigram, self.weights = encoder, lm, bank, trigram, weights
+        self.reader = reader
+        if reader is None and weights.matching:
+            raise InputError(
+                f"weights: matching is {weights.matching:g}, but there is no {READER}/ to say what matches"
+            )
         if lm.structures is None:
             raise InputError("the language model was trained without tags, so it has no structures to caption by")
         self.concepts, self.decoder = Concepts(encoder, bank), Decoder(lm)
@@ -46,32 +62,54 @@ class Captioner:
         if not (folder / WEIGHTS).is_file():
             raise InputError(f"{folder}: not a caption set (no {WEIGHTS}); make one with `scnlm assemble`")
         tuned = read_json(folder / WEIGHTS).get("weights")
+        if isinstance(tuned, dict):
+            tuned = {"matching": 0.0} | tuned  # which sets once had no weight for
         weights = config_from_dict(Weights, tuned, f"{folder / WEIGHTS}: weights", complete=True)
+        reader = fusion.load(folder / READER, device) if (folder / READER).is_dir() else None
         captioner = cls(
             checkpoint.load(folder / ENCODER, device), language_model.load(folder / DECODER, device),
-            SentenceBank.load(folder / CONCEPTS), Trigram(folder / TRIGRAM), weights,
+            SentenceBank.load(folder / CONCEPTS), Trigram(folder / TRIGRAM), weights, reader,
         )  # fmt: skip
         manifest.check(folder, bound(folder))
         captioner.encoder.photos.precision = "float32"  # in bfloat16 a quarter of the best sentences are others
         return captioner
 
     def captions(
-        self, images: Float32[np.ndarray, "n d"], config: CaptionConfig | None = None, seed: int = 0
-    ) -> list[list[Candidate]]:
-        """For each image the `config.kept` best different sentences, best first."""
+        self, images: Float32[np.ndarray, "n d"], config: CaptionConfig | None = None, seed: int = 0,
+        seen: Float[np.ndarray, "n v r f"] | None = None,
+    ) -> list[list[Candidate]]:  # fmt: skip
+        """For each image the `config.kept` best different sentences, best first.
+
+        `images`: their vectors; `seen`: what the encoder saw of them (`VSE.seen`), for a reader to read. Raises
+        InputError where there is a reader and nothing for it.
+        """
         config = config or CaptionConfig()
-        each = self.candidates(images, config, seed)
+        each = self.candidates(images, config, seed, seen)
         return [ranked(candidates, self.weights, config.vote)[: config.kept] for candidates in each]
 
     def candidates(
-        self, images: Float32[np.ndarray, "n d"], config: CaptionConfig, seed: int = 0
-    ) -> list[list[Candidate]]:
+        self, images: Float32[np.ndarray, "n d"], config: CaptionConfig, seed: int = 0,
+        seen: Float[np.ndarray, "n v r f"] | None = None,
+    ) -> list[list[Candidate]]:  # fmt: skip
         """For each image all its different candidates, measured but not weighted.
 
         An image's draws depend on `seed` alone, not on which others are asked with it.
         """
         contents, bags = self.concepts.contents(images, config.contents), self.concepts.bags(images)
-        return [self._candidates(*inputs, config, seed) for inputs in zip(images, contents, bags, strict=True)]
+        each = [self._candidates(*inputs, config, seed) for inputs in zip(images, contents, bags, strict=True)]
+        return each if self.reader is None else self._read(each, seen)
+
+    def _read(self, each: list[list[Candidate]], seen: np.ndarray | None) -> list[list[Candidate]]:
+        """The candidates of each image with the reader's logit."""
+        if seen is None or len(seen) != len(each):
+            raise InputError(f"the set has a {READER}/, which reads photos: give `seen`, what the encoder saw of them")
+        self.reader.precision = "float32"  # as all else
+        read = []
+        for tokens, candidates in zip(self.reader.photo_tokens(seen), each, strict=True):
+            pairs = np.stack([np.zeros(len(candidates), int), np.arange(len(candidates))], 1)
+            logits = self.reader.logits(tokens[None], [c.text for c in candidates], pairs).tolist()
+            read.append([replace(c, matching=logit) for c, logit in zip(candidates, logits, strict=True)])
+        return read
 
     def _candidates(self, image, contents, bag, config: CaptionConfig, seed: int) -> list[Candidate]:
         draw = np.random.default_rng(seed)
@@ -93,7 +131,7 @@ class Captioner:
 
 def bound(folder: Path) -> list[str]:
     """The files that a set's manifest binds: its own, and the manifests of its two runs where they have one."""
-    runs = [f"{part}/{manifest.MANIFEST}" for part in (ENCODER, DECODER)]
+    runs = [f"{part}/{manifest.MANIFEST}" for part in (ENCODER, DECODER, READER)]
     return [WEIGHTS, CONCEPTS, TRIGRAM, *(name for name in runs if (folder / name).is_file())]
 
 

@@ -51,17 +51,17 @@ def describe(
         raise InputError(f"{dataset.name}: no training captions, so none is the nearest; leave out --data")
     good, points, captions = [], [], []
     with tqdm(total=len(photos), unit="photo", disable=None if len(photos) > 1 else True, leave=False) as bar:
-        for photo, point in _encoded(captioner.encoder, photos, bar):
-            captions += captioner.captions(point[None], config, seed)
+        for photo, seen in _seen(captioner.encoder, photos, bar):
+            points.append(captioner.encoder.encode_images(seen))
+            captions += captioner.captions(points[-1], config, seed, seen)
             good.append(photo)
-            points.append(point)
             bar.clear()  # the terminal may be the same
             print(_json(photo, captions[-1]) if as_json else _text(photo, captions[-1]), flush=True)
             bar.update()
     if not good:
         raise InputError(f"none of the {len(photos)} photos can be read; give others")
     if html:
-        known = _known(dataset, captioner, good, np.stack(points)) if dataset else [((), None)] * len(good)
+        known = _known(dataset, captioner, good, np.concatenate(points)) if dataset else [((), None)] * len(good)
         shown = [
             Described(photo, tuple(sentences), people, nearest)
             for photo, sentences, (people, nearest) in zip(good, captions, known, strict=True)
@@ -95,18 +95,18 @@ def _set_and_photos(words: list[Path]) -> tuple[Path, list[Path]]:
     return first if names_set else shipped_set(), photos
 
 
-def _encoded(encoder: VSE, photos: Sequence[Path], bar: tqdm) -> Iterator[tuple[Path, Float32[np.ndarray, " d"]]]:
-    """Each photo that can be read, with its unit vector; the others are named on stderr."""
+def _seen(encoder: VSE, photos: Sequence[Path], bar: tqdm) -> Iterator[tuple[Path, np.ndarray]]:
+    """Each photo that can be read, with what the encoder sees of it, (1, ...); the others are named on stderr."""
     for start in range(0, len(photos), _AT_ONCE):
         chunk = photos[start : start + _AT_ONCE]
         try:
-            yield from zip(chunk, encoder.encode_images(chunk), strict=True)
+            yield from zip(chunk, encoder.seen(chunk)[:, None], strict=True)
             continue
         except BadPhoto:
             pass
         for photo in chunk:
             try:
-                yield photo, encoder.encode_images([photo])[0]
+                yield photo, encoder.seen([photo])
             except BadPhoto as error:
                 bar.clear()
                 print(f"scnlm: {printable(str(error))}; left out", file=sys.stderr)

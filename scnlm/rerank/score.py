@@ -22,8 +22,8 @@ from vse.system.errors import InputError
 
 @dataclass(frozen=True)
 class Weights:
-    """The score: cosines * repetition^repeats + trigram * nats + length * words + decoder * nats + structure * nats,
-    with cosines = translation * cosine of image and sentence + concepts * cosine of bag and sentence.
+    """The score: cosines * repetition^repeats + trigram * nats + length * words + decoder * nats + structure * nats
+    + matching * logit, cosines = translation * cosine of image and sentence + concepts * cosine of bag and sentence.
 
     Where the cosines are negative the factor would raise the score: they lose the same share of their size instead.
 
@@ -38,14 +38,15 @@ class Weights:
     length: float = 0.04  # a word: log-probabilities alone prefer short sentences
     decoder: float = 0.02  # a nat of the language model's log P(sentence | structure, content); not in the paper
     structure: float = 0.02  # a nat of log P(structure), its share of the bank; not in the paper
+    matching: float = 0.0  # of the logit of a model that reads photo and sentence together; not in the paper
 
     def __post_init__(self):
         if not all(map(math.isfinite, dataclasses.astuple(self))):
             raise InputError("every weight must be a finite number")
-        positive = (self.translation, self.concepts, self.trigram, self.decoder, self.structure)
+        positive = (self.translation, self.concepts, self.trigram, self.decoder, self.structure, self.matching)
         if not 0 <= self.repetition <= 1 or min(positive) < 0:
             raise InputError(
-                "repetition must be in [0, 1]; translation, concepts, trigram, decoder and structure 0 or more"
+                "repetition must be in [0, 1]; translation, concepts, trigram, decoder, structure, matching 0 or more"
             )
 
 
@@ -63,6 +64,7 @@ class Candidate:
     repeats: int = 0  # non-stopwords that were there before
     trigram: float = 0.0  # log P(sentence) under the trigram
     log_share: float = 0.0  # log P(structure): the structure's share of the bank
+    matching: float = 0.0  # log P(match) - log P(no match) of photo and sentence, where the set has a model of it
     score: float = 0.0
     agreement: float = 0.0  # with the other best-scored ones, itself left out, see vote.py
     expected: float = 0.0  # overlap with a caption drawn from the best-scored ones, itself among them, see vote.py
@@ -77,21 +79,22 @@ def score(candidates: Sequence[Candidate], weights: Weights) -> Float[np.ndarray
     return weighted(parts(candidates), weights)
 
 
-def parts(candidates: Sequence[Candidate]) -> Float[np.ndarray, "c 7"]:
-    """translation, concepts, repeats, trigram, words, decoder, log_share of each candidate."""
+def parts(candidates: Sequence[Candidate]) -> Float[np.ndarray, "c 8"]:
+    """translation, concepts, repeats, trigram, words, decoder, log_share, matching of each candidate."""
     rows = [
-        (c.translation, c.concepts, c.repeats, c.trigram, len(c.tokens), c.decoder, c.log_share) for c in candidates
+        (c.translation, c.concepts, c.repeats, c.trigram, len(c.tokens), c.decoder, c.log_share, c.matching)
+        for c in candidates
     ]
-    return np.array(rows, np.float64).reshape(-1, 7)
+    return np.array(rows, np.float64).reshape(-1, 8)
 
 
-def weighted(parts: Float[np.ndarray, "c 7"], weights: Weights) -> Float[np.ndarray, " c"]:
+def weighted(parts: Float[np.ndarray, "c 8"], weights: Weights) -> Float[np.ndarray, " c"]:
     """The score from its parts."""
-    translation, concepts, repeats, trigram, words, decoder, log_share = parts.T
+    translation, concepts, repeats, trigram, words, decoder, log_share, matching = parts.T
     cosines = weights.translation * translation + weights.concepts * concepts
     fluent = weights.trigram * trigram + weights.length * words
     probable = weights.decoder * decoder + weights.structure * log_share
-    return cosines * factor(cosines, weights.repetition**repeats) + fluent + probable
+    return cosines * factor(cosines, weights.repetition**repeats) + fluent + probable + weights.matching * matching
 
 
 def factor(cosines: Float[np.ndarray, " c"], share: Float[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:

@@ -20,7 +20,7 @@ _SMOOTHING = 1e-4  # what a unit of a squared weight costs; keeps the softmax of
 
 
 def tune(
-    images: Sequence[Float[np.ndarray, "_ 7"]],
+    images: Sequence[Float[np.ndarray, "_ 8"]],
     gains: Sequence[Float[np.ndarray, " _"]],
     without: Sequence[str] = (),
     restarts: int = 3,
@@ -30,20 +30,23 @@ def tune(
 
     `images[i]`: the parts of image i's candidates; `gains[i]`: what each is worth (CIDEr). What is climbed is the
     expected gain of a candidate drawn from the softmax of the scores: other than that of the best one it is smooth in
-    the weights, and less of an accident of these images. `without`: names of weights to leave out (0; repetition: 1).
+    the weights, and less of an accident of these images. `without`: weights to leave out (0; repetition: 1), as are
+    those of parts that never differ.
     `restarts` more climbs start from random weights, drawn by `seed`. Raises InputError for an unknown name.
     """
     if unknown := set(without) - set(_NAMES):
         raise InputError(f"{sorted(unknown)[0]}: no such weight; expected some of {', '.join(_NAMES)}")
     pool = _Pool(images, gains)
     spread = pool.parts.std(0)
-    scale = 1 / np.where(_IS_FACTOR | (spread < 1e-9), 1.0, spread)  # weights are sought in units of a part's spread
+    idle = ~_IS_FACTOR & (spread < 1e-9)
+    scale = 1 / np.where(_IS_FACTOR | idle, 1.0, spread)  # weights are sought in units of a part's spread
     smoothing = np.where(_IS_FACTOR, 0.0, _SMOOTHING)
     left_out = {name: (0.0, 0.0) for name in without} | ({"repetition": (1.0, 1.0)} if "repetition" in without else {})
     bounds = np.array([(_LIMITS | left_out).get(name, (0.0, np.inf)) for name in _NAMES])
+    bounds[idle] = 0.0
     free = bounds[:, 0] < bounds[:, 1]
 
-    def loss(x: Float[np.ndarray, " 7"]) -> tuple[float, Float[np.ndarray, " 7"]]:
+    def loss(x: Float[np.ndarray, " 8"]) -> tuple[float, Float[np.ndarray, " 8"]]:
         expected, gradient = pool.expected_gain(_named(x * scale))
         return smoothing @ x**2 - expected, np.where(free, 2 * smoothing * x - gradient * scale, 0.0)
 
@@ -57,19 +60,19 @@ def tune(
     return _named(values), pool.gain_of_best(_named(values))
 
 
-def _named(values: Float[np.ndarray, " 7"]) -> Weights:
+def _named(values: Float[np.ndarray, " 8"]) -> Weights:
     return Weights(*values.tolist())
 
 
 class _Pool:
     """The candidates of all images in one table; those of an image are neighbours."""
 
-    def __init__(self, images: Sequence[Float[np.ndarray, "_ 7"]], gains: Sequence[Float[np.ndarray, " _"]]):
+    def __init__(self, images: Sequence[Float[np.ndarray, "_ 8"]], gains: Sequence[Float[np.ndarray, " _"]]):
         self.parts, self.gains = np.concatenate(images), np.concatenate(gains)
         self.sizes = np.array([len(image) for image in images])
         self.starts = np.cumsum([0, *self.sizes[:-1]])
 
-    def expected_gain(self, weights: Weights) -> tuple[float, Float[np.ndarray, " 7"]]:
+    def expected_gain(self, weights: Weights) -> tuple[float, Float[np.ndarray, " 8"]]:
         """The mean over images of sum_c softmax(score)_c gain_c, and its gradient by the weights."""
         scores = weighted(self.parts, weights)
         odds = np.exp(scores - self._of_image(np.maximum.reduceat(scores, self.starts)))

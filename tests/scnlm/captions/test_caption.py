@@ -16,12 +16,14 @@ from scnlm.captions.page import Described, caption_page
 from scnlm.language_model import LanguageModel
 from scnlm.models import LMConfig
 from scnlm.rerank.concepts import CONTENTS, NEAREST, NEIGHBOURS, Concepts, SentenceBank
-from scnlm.rerank.score import Candidate, Weights, stopwords
+from scnlm.rerank.score import Candidate, Weights, score, stopwords
 from scnlm.rerank.trigram import Trigram, estimate
 from scnlm.rerank.vote import ranked
 from scnlm.structure import StructureBank, TagVocabulary
+from vse.configs import FusionConfig
 from vse.data.vocabulary import EOS, EOS_ID, SPECIALS, Vocabulary
 from vse.encoders.text import TextConfig
+from vse.fusion import Fusion
 from vse.model import VSE, VSEConfig
 from vse.system.errors import InputError
 from vse.system.settings import config_from_dict
@@ -361,3 +363,39 @@ def test_a_weight_that_is_no_number_is_refused(wrong):
     for name in ("translation", "length", "decoder"):
         with pytest.raises(InputError, match="finite"):
             Weights(**{name: wrong})
+
+
+# --- A model that reads photo and sentence together ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reader(encoder) -> Fusion:
+    torch.manual_seed(0)
+    made = Fusion(
+        FusionConfig(width=8, layers=1, heads=2), encoder.vocabulary, 3, {"encoder": "tiny", "feature_dim": 3}
+    )
+    torch.nn.init.normal_(made.match_head.weight)
+    return made.eval()
+
+
+def test_a_readers_logit_is_a_part_of_the_score(captioner, reader, images):
+    seen = np.random.default_rng(5).standard_normal((len(images), 1, 4, 3)).astype(np.float32)
+    weights = dataclasses.replace(captioner.weights, matching=0.5)
+    reading = Captioner(captioner.encoder, captioner.lm, captioner.bank, captioner.trigram, weights, reader)
+    plain, read = captioner.candidates(images, FEW), reading.candidates(images, FEW, seen=seen)
+    for i, (own, others) in enumerate(zip(plain, read, strict=True)):
+        probabilities = reader.match(seen[i : i + 1], [c.text for c in others])[0]
+        logits = np.log(probabilities) - np.log1p(-probabilities)
+        assert [c.matching for c in others] == pytest.approx(logits.tolist(), abs=1e-4)
+        assert np.ptp(logits) > 0.01
+        assert [dataclasses.replace(c, matching=0.0) for c in others] == own
+        assert score(others, weights) == pytest.approx(score(own, captioner.weights) + 0.5 * logits, abs=1e-4)
+    assert reading.captions(images, FEW, seen=seen) != captioner.captions(images, FEW)
+
+
+def test_a_reader_needs_photos_and_a_weight_needs_a_reader(captioner, reader, images):
+    parts = captioner.encoder, captioner.lm, captioner.bank, captioner.trigram
+    with pytest.raises(InputError, match="give `seen`"):
+        Captioner(*parts, captioner.weights, reader).captions(images, FEW)
+    with pytest.raises(InputError, match="matching is 0.5, but there is no fusion/"):
+        Captioner(*parts, dataclasses.replace(captioner.weights, matching=0.5))
