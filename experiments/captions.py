@@ -20,6 +20,7 @@ from experiments.caption_metrics import evaluate_captions
 from experiments.per_image import reference_texts, save_texts
 from experiments.perplexity import ENCODER, extra_text
 from experiments.ranking import features_of
+from experiments.reranking import READER
 from experiments.results import means, origin, over_seeds
 from experiments.rows import EXPERIMENTS
 from scnlm import language_model
@@ -36,6 +37,7 @@ from scnlm.train import LMTrainConfig, train
 from vse.data.datasets import Dataset, read_dataset
 from vse.data.part_of_speech import tag_cache
 from vse.data.vocabulary import tokenize
+from vse.runs import fusion
 
 SEEDS = (0, 1, 2)
 TUNED = 400  # dev images that weights are tuned on
@@ -95,36 +97,53 @@ def test(dataset: Dataset) -> None:
     _write("test-nearest", "nearest training sentence", "test", [evaluate_captions(references, nearest)])
 
 
-def ablations(dataset: Dataset) -> None:
+class _Parts:
     """What each part brings, seed 0, on dev images that nothing was tuned on; weights tuned anew for each row."""
-    split, captioner = dataset.split("dev"), Captioner.load(caption_set(0, dataset))
-    cider, images = Cider(references_of(split)), images_of(captioner, split)[: TUNED + HELD_OUT]
-    tuned, held = range(TUNED), range(TUNED, TUNED + HELD_OUT)
-    held_texts = reference_texts(split)[TUNED : TUNED + HELD_OUT]
 
-    def candidate_pools(
-        captioner: Captioner, config: CaptionConfig, image_ids: Sequence[int]
+    def __init__(self, dataset: Dataset):
+        split = dataset.split("dev")
+        self.captioner, self.cider = Captioner.load(caption_set(0, dataset)), Cider(references_of(split))
+        self.tuned, self.held = range(TUNED), range(TUNED, TUNED + HELD_OUT)
+        self.names = list(split.images[: TUNED + HELD_OUT])
+        self.seen = features_of(EXPERIMENTS["best"]).take(self.names)
+        self.images = self.captioner.encoder.encode_images(self.seen)
+        self.held_texts = reference_texts(split)[TUNED : TUNED + HELD_OUT]
+
+    def pools(
+        self, captioner: Captioner, config: CaptionConfig, image_ids: Sequence[int]
     ) -> dict[int, tuple[list, np.ndarray]]:
+        """Of each image its candidates and their CIDEr."""
         pools = {}
         for i in tqdm(image_ids, desc=f"{config.candidates} candidates", unit="image", disable=None):
-            (candidates,) = captioner.candidates(images[i : i + 1], config)
-            pools[i] = candidates, cider.scores(i, [c.tokens for c in candidates])
+            (candidates,) = captioner.candidates(self.images[i : i + 1], config, seen=self.seen[i : i + 1])
+            pools[i] = candidates, self.cider.scores(i, [c.tokens for c in candidates])
         return pools
 
-    def row(name: str, about: str, pool: dict, without: Sequence[str] | None = (), vote: float = CaptionConfig().vote):
+    def row(
+        self, name: str, about: str, pool: dict, without: Sequence[str] | None = (), vote: float = CaptionConfig().vote
+    ) -> None:
         """Tunes the weights that are not left out (None: takes those of the set), writes the held-out images' row."""
-        weights = captioner.weights
+        weights = self.captioner.weights
         if without is not None:
-            weights = tune(*zip(*((parts(pool[i][0]), pool[i][1]) for i in tuned), strict=True), without)[0]
-        write(name, about, [ranked(pool[i][0], weights, vote)[0].text for i in held], weights)
+            weights = tune(*zip(*((parts(pool[i][0]), pool[i][1]) for i in self.tuned), strict=True), without)[0]
+        self.write(name, about, [ranked(pool[i][0], weights, vote)[0].text for i in self.held], weights)
 
-    def write(name: str, about: str, captions: list[str], weights: Weights | None = None) -> None:
+    def write(self, name: str, about: str, captions: list[str], weights: Weights | None = None) -> None:
+        """Writes the row of captions of the held-out images."""
         settings = dataclasses.asdict(weights) if weights else None
-        _write(f"part-{name}", about, "dev", [evaluate_captions(held_texts, captions)], settings)
-        names = [split.images[i] for i in held]
+        which = "matching" if name == "matching" else "parts"
+        _write(f"part-{name}", about, "dev", [evaluate_captions(self.held_texts, captions)], settings, which)
+        names = [self.names[i] for i in self.held]
         save_texts(f"captions-part-{name}", "dev", names, [{"seed": 0, "captions": captions}])
 
-    full = candidate_pools(captioner, CaptionConfig(), [*tuned, *held])
+
+def ablations(dataset: Dataset) -> None:
+    """All rows of the parts that a caption set always has."""
+    parts_of = _Parts(dataset)
+    captioner, held, row, write = parts_of.captioner, parts_of.held, parts_of.row, parts_of.write
+    both = [*parts_of.tuned, *held]
+
+    full = parts_of.pools(captioner, CaptionConfig(), both)
     row("full", "the full pipeline", full)
     row("no-trigram", "without the trigram", full, ("trigram",))
     row("no-translation", "without the translation score", full, ("translation", "concepts"))
@@ -134,17 +153,27 @@ def ablations(dataset: Dataset) -> None:
     row("no-vote", "without the vote of the best", full, vote=0.0)
     write("no-reranking", "without reranking: one sampled candidate", [_first(full[i][0], 1)[0].text for i in held])
     write("oracle", "oracle: the best of the 1000 by CIDEr", [full[i][0][int(full[i][1].argmax())].text for i in held])
-    only = candidate_pools(captioner, CaptionConfig(contents=("image",)), [*tuned, *held])
+    only = parts_of.pools(captioner, CaptionConfig(contents=("image",)), both)
     row("no-concepts", "without any bag of concepts", only, ("concepts",))
     lm = language_model.load(RUNS / "perplexity-multiplicative")
     folder = caption_set(0, dataset)
     plain = Captioner(vse.load(folder / ENCODER_PART), lm, captioner.bank, Trigram(folder / TRIGRAM), captioner.weights)
-    drawn = candidate_pools(plain, CaptionConfig(structured=False), [*tuned, *held])
+    drawn = parts_of.pools(plain, CaptionConfig(structured=False), both)
     row("multiplicative", "multiplicative LM, no structure", drawn, ("structure",))
-    many = candidate_pools(captioner, CaptionConfig(candidates=5000), held)
+    many = parts_of.pools(captioner, CaptionConfig(candidates=5000), held)
     for count in (10, 100, 5000):
         pool = {i: ((few := _first(many[i][0], count)), np.empty(len(few))) for i in held}
         row(f"candidates-{count}", f"{count} candidates", pool, None)
+
+
+def matching(dataset: Dataset) -> None:
+    """The full pipeline with the logit of a fusion transformer, which `experiments.reranking` trained, in its score."""
+    own = _Parts(dataset)
+    set_ = own.captioner
+    reader = fusion.load(RUNS / f"fusion-{READER}-0")
+    reading = Captioner(set_.encoder, set_.lm, set_.bank, set_.trigram, set_.weights, reader)
+    pool = own.pools(reading, CaptionConfig(), [*own.tuned, *own.held])
+    own.row("matching", "with the matching logit of a fusion transformer", pool)
 
 
 def votes(dataset: Dataset) -> None:
@@ -184,7 +213,7 @@ def _write(
     print(name, means(figures), flush=True)
 
 
-WORK = {"test": test, "parts": ablations, "vote": votes}
+WORK = {"test": test, "parts": ablations, "matching": matching, "vote": votes}
 
 
 def _run(names: list[str], seeds: list[int] | None) -> None:

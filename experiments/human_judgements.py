@@ -14,6 +14,7 @@ from experiments import RUNS, find_data, results
 from experiments.caption_metrics import per_image_captions
 from experiments.judgements import Judged
 from experiments.perplexity import estimated
+from experiments.reranking import READER
 from experiments.results import means, origin, over_seeds
 from experiments.rows import EXPERIMENTS
 from experiments.trained import Scorer, scorers
@@ -22,7 +23,9 @@ from scnlm.rerank.score import Weights, repeats, weighted
 from scnlm.rerank.trigram import Trigram
 from vse.data.datasets import Dataset, read_dataset
 from vse.data.vocabulary import tokenize
+from vse.fusion import Fusion
 from vse.hubs import load_hubs
+from vse.runs import fusion
 
 METRICS = {"bleu1": "BLEU-1", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor": "METEOR", "cider": "CIDEr"}
 COSINES = {name: f"cosine: {EXPERIMENTS[name].about}" for name in ("paper", "linear", "best", "ensemble")}
@@ -38,7 +41,13 @@ SCORES = {
 # The harmonic mean of the cosines to the photo and to the nearest reference, as RefCLIPScore.
 REFERENCED = {"ensemble-references": "cosine of the ensemble, with references"}
 HUBS = {"best-hubs": "cosine less hubs: one model, three CNNs"}  # what `experiments.hubs` has put into the runs
-NAMES = (*COSINES, *HUBS, *REFERENCED, "scores", "metrics")
+# The logit of fusion transformers that `experiments.reranking` trained; lambda is what it chose on dev.
+MATCHING = {
+    "matching": "matching logit",
+    "matching-cosine": "matching logit + lambda cosine",
+    "matching-concepts": "matching logit + lambda (cosine to photo and bag of concepts) / 2",
+}
+NAMES = (*COSINES, *HUBS, *REFERENCED, "scores", "matching", "metrics")
 Scores = dict[str, np.ndarray]  # of each pair of both lists
 
 
@@ -85,7 +94,7 @@ def score_parts(judged: Judged, scorer: Scorer, training: tuple[str, ...], trigr
     for name in judged.lists:
         photo, caption = judged.pairs(name)
         cosines = (images @ texts)[photo, caption], (bags @ texts)[photo, caption]
-        parts[name] = np.stack([*cosines, *of_text[:, caption], *np.zeros((2, len(photo)))], 1)
+        parts[name] = np.stack([*cosines, *of_text[:, caption], *np.zeros((3, len(photo)))], 1)
     return parts
 
 
@@ -119,6 +128,8 @@ def run(row_name: str, dataset: Dataset, judged: Judged) -> None:
             _write(judged, metric, row_name, METRICS[metric], [judged.agreement(scores)])
     elif row_name == "scores":
         _score_rows(dataset, judged)
+    elif row_name == "matching":
+        _matching_rows(dataset, judged)
     else:
         scored = referenced if row_name in REFERENCED else less_hubs if row_name in HUBS else cosines
         models = scorers(row_name.removesuffix("-references").removesuffix("-hubs"))
@@ -143,6 +154,35 @@ def _score_rows(dataset: Dataset, judged: Judged) -> None:
         _write(judged, name, "scores", about, rows[name], weights)
     about, weights = SCORES["concepts"]
     _write(judged, "concepts-ensemble", "scores", f"{about}, ensemble", [judged.agreement(summed)], weights)
+
+
+def matched(judged: Judged, scorer: Scorer, reader: Fusion) -> Scores:
+    """The reader's logit of each pair."""
+    tokens = reader.photo_tokens(scorer.features[0].take(judged.photos))
+    return {
+        name: reader.logits(tokens, judged.texts, np.stack(judged.pairs(name), 1), progress=True)
+        for name in judged.lists
+    }
+
+
+def _matching_rows(dataset: Dataset, judged: Judged) -> None:
+    """The rows of MATCHING."""
+    training = dataset.split("train").captions
+    trigram = estimated([tokens for tokens in map(tokenize, training) if tokens], [0, 1, 1])
+    rows: dict[str, list[dict]] = {name: [] for name in MATCHING}
+    for scorer in scorers("best"):
+        run = RUNS / f"fusion-{READER}-{scorer.seed}"
+        logits, weight = matched(judged, scorer, fusion.load(run)), fusion.load_setting(run).weight
+        parts = score_parts(judged, scorer, training, trigram)
+        for name, cosine in (
+            ("matching", lambda _: 0.0),
+            ("matching-cosine", lambda both: both[:, 0]),
+            ("matching-concepts", lambda both: both[:, :2].mean(1)),
+        ):
+            scores = {key: logits[key] + weight * cosine(parts[key]) for key in logits}
+            rows[name].append({"seed": scorer.seed} | judged.agreement(scores))
+    for name, about in MATCHING.items():
+        _write(judged, name, "matching", about, rows[name])
 
 
 def _run(names: list[str]) -> None:

@@ -34,6 +34,7 @@ from vse.train_fusion import train_fusion
 K = 50
 DUAL = "best"
 SEEDS = EXPERIMENTS[DUAL].seeds
+READER = "both"  # the one whose logit captions and judgements are scored by
 
 
 @dataclass(frozen=True)
