@@ -1,6 +1,7 @@
 """The patent's grid: `python -m experiments.combination [CELL...]` combines a images and b sentences of one scene.
 
-Small fusion transformers are trained so, and re-rank what `best` finds. A CELL is READING-a-b: sum, concat or score; a in 1, 2 stored views of the photo; b in 1, 2, 3 captions. Two protocols:
+Small fusion transformers are trained so, and re-rank what `best` finds. A CELL is READING-a-b: sum, concat or score;
+a in 1, 2 stored views of the photo; b in 1, 2, 3 captions. Two protocols:
 
 * standard: a query or an answer is one photo (a of its views) and one caption; b > 1 only in training.
 * grouped: an item is b captions that are known to be of one photo. Not comparable with other tables.
