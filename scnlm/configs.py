@@ -64,6 +64,27 @@ class LMTrainConfig(OptimizerConfig):
 
 
 @dataclass(frozen=True)
+class GITConfig:
+    """A decoder of text beside image tokens (Wang 2022); sizes were chosen on Flickr8K dev."""
+
+    width: int = 384
+    layers: int = 4
+    heads: int = 6
+    # "self": image tokens go through the blocks with the words; "cross": words look at them in a second attention
+    attention: Literal["self", "cross"] = "self"
+    dropout: float = 0.1
+    image_dropout: float = 0.0  # on the features
+    positions: int = 40  # of a text, its start among them; longer ones are cut
+    frames: int = 1  # read together; more than 1: of a video, each with a vector of its own
+
+    def __post_init__(self):
+        check_settings(
+            self, "model.", width=SIZE, layers="[1, 1000]", heads=SIZE, dropout="[0, 1)", image_dropout="[0, 1)",
+            positions="[2, 65536]", frames="[1, 64]",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class CaptionConfig:
     """How candidates are made; the supplement's, and what it leaves open chosen on Flickr8K dev but for the vote."""
 

@@ -63,6 +63,7 @@ SCNLM = {
     "data": "models structure",
     "language_model": "models structure",
     "generate": "language_model models",
+    "git": "configs",
     "rerank": "configs",
     "train": "data language_model models structure configs",
     "captions": "generate rerank language_model configs",
