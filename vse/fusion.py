@@ -86,26 +86,31 @@ class Fusion(nn.Module):
 
     @torch.no_grad()
     def start_from(self, encoder: VSE, features: Float[np.ndarray, "n v r f"]) -> None:
-        """Words and regions begin where a dual encoder puts them.
+        """Words and regions begin where a dual encoder puts them; regions of other features do not.
 
         A word is its vector as a sentence of one word, a region W_I q; both in those `width` directions of the joint
         space in which most of the two lies, scaled to a root mean square of 1 on all words and on `features`, a sample.
         Raises InputError for an encoder whose photos are no linear map of their regions.
         """
         images = encoder.image_encoder
-        if not isinstance(images, ImageEncoder) or images.mlp or images.W_I.in_features != self.feature_dim:
+        if not isinstance(images, ImageEncoder) or images.mlp:
             raise InputError("the encoder maps no regions by one matrix; give a run of the recipe best or paper")
-        sample = torch.from_numpy(np.array(features)).float().flatten(0, 2)
-        words = torch.from_numpy(encoder.encode_texts(self.vocabulary.tokens))
-        W = images.W_I.weight.cpu()
-        regions = nn.functional.normalize(sample @ W.T, dim=1)
-        main = torch.linalg.svd(torch.cat([words, regions]), full_matrices=False).Vh[: self.config.width]
-        for weight, started in ((self.words.weight, words @ main.T), (self.W_v.weight.T, W.T @ main.T)):
+        points = words = torch.from_numpy(encoder.encode_texts(self.vocabulary.tokens))
+        W, starts = images.W_I.weight.cpu(), [(self.words.weight, words)]
+        if W.shape[1] == self.feature_dim:
+            sample = torch.from_numpy(np.array(features)).float().flatten(0, 2)
+            points = torch.cat([words, nn.functional.normalize(sample @ W.T, dim=1)])
+            starts.append((self.W_v.weight.T, W.T))
+        main = torch.linalg.svd(points, full_matrices=False).Vh[: self.config.width]
+        for weight, started in starts:
             weight.zero_()
-            weight[:, : len(main)] = started.to(weight)
+            weight[:, : len(main)] = (started @ main.T).to(weight)
         self.words.weight[PAD_ID] = 0.0
         self.words.weight /= self.words.weight.square().mean().sqrt()
-        self.W_v.weight /= self.W_v(sample.to(self.device)).square().mean().sqrt()
+        if len(starts) == 1:
+            self.scale_regions(features)
+        else:
+            self.W_v.weight /= self.W_v(sample.to(self.device)).square().mean().sqrt()
 
     @torch.no_grad()
     def scale_regions(self, features: Float[np.ndarray, "n v r f"]) -> None:

@@ -55,9 +55,10 @@ class FusionSet:
     """A training split, and where a dual encoder puts it."""
 
     def __init__(
-        self, dataset: Dataset, features: Features, encoder: VSE, images: int, sentences: int, device: torch.device
-    ):
-        """`images` views and `sentences` captions of a photo are read together.
+        self, dataset: Dataset, features: Features, encoder: VSE, images: int, sentences: int, device: torch.device,
+        encoder_features: Features | None = None,
+    ):  # fmt: skip
+        """`images` views and `sentences` captions of a photo are read together; the encoder sees `encoder_features`.
 
         Raises InputError where photos have fewer, for photos without captions, and for a single photo.
         """
@@ -66,7 +67,8 @@ class FusionSet:
         self._words = len(encoder.vocabulary)
         counts = np.bincount(dataset.image_of_caption, minlength=len(dataset.images))
         self._few(dataset, features, counts)
-        self.image_points = torch.from_numpy(encoder.encode_images(self.data.features.cpu().numpy())).to(device)
+        seen = encoder_features.take(dataset.images) if encoder_features else self.data.features.cpu().numpy()
+        self.image_points = torch.from_numpy(encoder.encode_images(seen)).to(device)
         self.text_points = torch.from_numpy(encoder.encode_texts(dataset.captions, progress=True)).to(device)
         self._counts = torch.from_numpy(counts).to(device)
         self._starts = self._counts.cumsum(0) - self._counts

@@ -133,9 +133,12 @@ def row_of(ways: tuple[Best, Best], setting: Setting, split: Dataset, bootstrap:
     return row_of_ranks(*(way.reranked(setting) for way in ways), split, bootstrap)
 
 
-def choose(model: Fusion, encoder: VSE, dev: Dataset, features: Features, k: int, progress: bool = False) -> Chosen:
-    """The k (up to the one given) and lambda that rank dev best."""
-    scorer = scorer_of([encoder], dev, [features])
+def choose(
+    model: Fusion, encoder: VSE, dev: Dataset, features: Features, k: int, encoder_features: Features | None = None,
+    progress: bool = False,
+) -> Chosen:  # fmt: skip
+    """The k (up to the one given) and lambda that rank dev best; the encoder sees `encoder_features` where given."""
+    scorer = scorer_of([encoder], dev, [encoder_features or features])
     k = min(k, scorer.images, scorer.captions)
     return choose_from(read_best(model, scorer, dev, features, k, progress), dev)
 

@@ -41,6 +41,7 @@ def train_fusion(
     encoder: VSE,
     out: Path,
     *,
+    encoder_features: Features | None = None,
     seed: int = 0,
     start: Fusion | None = None,
     resume: bool = False,
@@ -50,6 +51,7 @@ def train_fusion(
     """What re-ranking gives on dev with the best epoch's model, which `vse.load(out)` then gives.
 
     `encoder`: finds what is hard to tell apart, and where words and regions begin; its vocabulary is the model's.
+    `encoder_features`: those that it was trained on, where the model reads others (views, regions, CNNs).
     `start`: a fusion transformer to begin from, such as one that learned masked words alone.
     Raises InputError for a run folder that is in use or was made with other settings or data, and for an encoder that
     sees pixels or pieces of words.
@@ -62,11 +64,13 @@ def train_fusion(
         "data_fingerprint": dataset.fingerprint(), "encoder": encoder.fingerprint,
         "start": start.fingerprint if start else None, "feature_identity": identity_of(features),
     }  # fmt: skip
+    if encoder_features:
+        settings["encoder_feature_identity"] = identity_of(encoder_features)
     with claimed(out, settings, config, resume, place) as settings:
-        training = _Training(config, dataset, features, encoder, out, seed, start, place, settings)
+        training = _Training(config, dataset, features, encoder, out, seed, start, place, settings, encoder_features)
         training.run.fit(training.epoch, training.measure, training.save, len(training.data), stop_after)
         model = fusion_runs.load(out, str(place.device))
-        chosen = choose(model, encoder, training.dev, features, CHOSEN_K, progress=True)
+        chosen = choose(model, encoder, training.dev, features, CHOSEN_K, encoder_features, progress=True)
         if training.run.epoch >= config.epochs and place.rank == 0:
             fusion_runs.save_setting(out, chosen.setting)
         training.run.finish(chosen.row.as_dict())
@@ -76,18 +80,21 @@ def train_fusion(
 class _Training:
     """What is learned from and what learns, of one run."""
 
-    def __init__(self, config, dataset, features, encoder, out, seed, start, place, settings):
+    def __init__(self, config, dataset, features, encoder, out, seed, start, place, settings, encoder_features=None):
         self.config, self.features, self.encoder, self.out, self.seed = config, features, encoder, out, seed
+        self.encoder_features = encoder_features
         self.place, self.settings, self.precision = place, settings, settings["precision"]
         if encoder.from_pixels or not isinstance(encoder.vocabulary, Vocabulary):
             raise InputError("the encoder reads pixels or pieces of words; expected features of a CNN and whole words")
         train_split, self.dev = dataset.split("train"), dataset.split("dev")
         if not self.dev.captions:
             raise InputError(f"{dataset.name}: the dev split has no captions to choose the best epoch by; add some")
-        features.take(self.dev.images)  # a missing row is said now, not after the first epoch
+        for stored in filter(None, (features, encoder_features)):
+            stored.take(self.dev.images)  # a missing row is said now, not after the first epoch
         encoder.to(place.device)
         model = config.model
-        self.data = FusionSet(train_split, features, encoder, model.images, model.sentences, place.device)
+        sizes = model.images, model.sentences, place.device
+        self.data = FusionSet(train_split, features, encoder, *sizes, encoder_features)
         torch.manual_seed(seed)
         self.model = Fusion(model, encoder.vocabulary, *shape_seen(features))
         sample = [train_split.images[i] for i in evenly(len(train_split.images), _SAMPLE)]
@@ -99,7 +106,7 @@ class _Training:
         self.kept = Kept(self.model, config.average)
         self.dev_data = None  # where words alone are learned, dev says how well they are guessed
         if not config.matching:
-            self.dev_data = FusionSet(self.dev, features, encoder, model.images, model.sentences, place.device)
+            self.dev_data = FusionSet(self.dev, features, encoder, *sizes, encoder_features)
         parameters = {f"model.{name}": part for name, part in self.model.named_parameters() if part.numel()}
         self.run = Run(
             out, config, self.kept.modules, parameters, place, figure="rsum" if config.matching else "nats",
@@ -161,7 +168,7 @@ class _Training:
         """
         model = self.kept.model.eval()
         if self.dev_data is None:
-            row = choose(model, self.encoder, self.dev, self.features, _DEV_K).row
+            row = choose(model, self.encoder, self.dev, self.features, _DEV_K, self.encoder_features).row
             return Measured(row.rsum, row.as_dict(), row.summary())
         total, guesses = 0.0, 0
         with torch.inference_mode():

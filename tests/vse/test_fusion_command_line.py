@@ -61,6 +61,17 @@ def test_a_finished_run_is_not_trained_again(world, run, reader):
     assert {path: path.read_bytes() for path in reader.iterdir() if path.is_file()} == before
 
 
+def test_the_reader_may_read_other_features_than_the_encoder(world, run, tmp_path):
+    other = write_matrix(tmp_path / "other.npy", np.concatenate([world.array, world.array[:, :5]], 1), world.names)
+    out, seen = tmp_path / "reader", ("--encoder-features", world.matrix)
+    said = works("train-fusion", world.csv, "--features", other, "--encoder", run, *seen, "--out", out, *SMALL)
+    assert f"--features {world.matrix} --rerank {out} --rerank-features {other}" in said
+    evaluate = ("evaluate", run, world.csv, "--features", world.matrix)
+    assert "re-ranked" in works(*evaluate, "--rerank", out, "--rerank-features", other)
+    refused(*evaluate, "--rerank", out, says=("features", "the model was trained on"))
+    refused(*evaluate, "--rerank-features", other, says=("--rerank-features", "--rerank RUN"))
+
+
 def test_mistakes(world, run, reader, tmp_path):
     features = ("--features", world.matrix)
     other = write_matrix(tmp_path / "other.npy", world.array[:, :7], world.names)

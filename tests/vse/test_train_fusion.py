@@ -219,3 +219,24 @@ def test_settings_that_make_no_sense(wrong, says):
 def test_weights_are_above_zero_and_finite(field, value):
     with pytest.raises(InputError, match=f"model.{field}"):
         FusionConfig(**{field: value})
+
+
+def test_the_encoder_may_see_other_features_than_the_model(world, tmp_path):
+    dataset, features, encoder = world
+    run(TINY, world, tmp_path / "a", stop_after=1)
+    run(TINY, world, tmp_path / "b", stop_after=1, encoder_features=features)
+    a, b = state(tmp_path / "a"), state(tmp_path / "b")
+    assert all(torch.equal(a[name], b[name]) for name in a if not name.startswith("place"))
+    array = np.asarray(features.array)
+    more = Features(np.concatenate([array, -array, 2 * array], 1), features.names)  # three times the views
+    wider = Features(np.concatenate([array, array[..., :3]], 3), features.names)  # of other CNNs
+    with pytest.raises(InputError, match="views|expected"):
+        run(TINY, (dataset, more, encoder), tmp_path / "refused", stop_after=1)
+    for name, other in (("more", more), ("wider", wider)):
+        out = tmp_path / name
+        run(TINY, (dataset, other, encoder), out, stop_after=1, encoder_features=features)
+        model = fusion_runs.load(out)
+        assert model.feature_dim == other.array.shape[3]
+        assert fusion_runs.encoder_of(out) == encoder.fingerprint
+        scores = model.match(other.take(dataset.split("dev").images), dataset.split("dev").captions)
+        assert np.isfinite(scores).all()

@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from vse.system.arguments import Between
-from vse.system.command_line import CNNs, Count, Data, Device, FeatureFolders, Images, Run, Seed, hit_line
+from vse.system.command_line import (
+    CNNs,
+    Count,
+    Data,
+    Device,
+    FeatureFolders,
+    Images,
+    RerankFeatures,
+    Run,
+    Seed,
+    hit_line,
+)
 from vse.system.errors import InputError
 
 StoredFeatures = Annotated[
@@ -27,6 +38,7 @@ def search(
     cnn: CNNs = [],  # noqa: B006
     hubs: bool = True,
     rerank: Path | None = None,
+    rerank_features: RerankFeatures = [],  # noqa: B006
     html: Path | None = None,
     json: bool = False,
     device: Device = "auto",
@@ -54,7 +66,7 @@ def search(
     by_photo = captions is not None or is_photo_query(query)
     model, stored = _load_searcher(run, features, device, cnn)
     between = load_hubs(run, model) if hubs and has_hubs(run) and not rerank else None
-    second = _load_second(rerank, model, device, cnn, features) if rerank else None
+    second = _load_second(rerank, model, device, cnn, rerank_features or features) if rerank else None
     if second and images is not None and by_photo:
         raise InputError("--rerank reads photos beside sentences; leave it out where a photo finds photos")
     found = max(k, second[1].k) if second else k

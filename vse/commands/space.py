@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 from vse.configs import TrainConfig
 from vse.recipes import RECIPES
 from vse.system.arguments import Between
-from vse.system.command_line import Count, Data, Device, FeatureFolders, Images, Run, Seed, table
+from vse.system.command_line import Count, Data, Device, FeatureFolders, Images, RerankFeatures, Run, Seed, table
 from vse.system.errors import InputError
 from vse.system.terminal import is_first_process
 
@@ -92,6 +92,7 @@ def evaluate(
     split: str = "test",
     hubs: bool = False,
     rerank: Path | None = None,
+    rerank_features: RerankFeatures = [],  # noqa: B006
     k: Annotated[Count | None, arg(aliases=["-k"])] = None,
     checkpoint: Path | None = None,
     architecture: str | None = None,
@@ -118,11 +119,20 @@ def evaluate(
 
     if checkpoint or architecture:
         _evaluate_checkpoint(
-            run, checkpoint, architecture, split, json, device, images, features or hubs or rerank or k
+            run,
+            checkpoint,
+            architecture,
+            split,
+            json,
+            device,
+            images,
+            features or hubs or rerank or k or rerank_features,
         )
         return
     if k and not rerank:
         raise InputError(f"-k {k}: so many are re-ranked; give --rerank RUN, too")
+    if rerank_features and not rerank:
+        raise InputError(f"--rerank-features {rerank_features[0]}: --rerank RUN reads them; give it, too")
     if len(run) < 2:
         raise InputError(f"{run[0] if run else 'nothing'}: expected RUN [RUN ...] DATA")
     *runs, data = run
@@ -132,7 +142,9 @@ def evaluate(
     correction = _hubs_of(runs, models, dataset, opened) if hubs else None
     about = {"runs": [r.name for r in runs], "data": dataset.name, "split": split, "hubs": hubs}
     if rerank:
-        row, setting = _reranked(rerank, models, dataset, split, opened, correction, k, device, features)
+        row, setting = _reranked(
+            rerank, models, dataset, split, opened, correction, k, device, rerank_features or features
+        )
         about |= {"rerank": rerank.name, "k": setting.k, "lambda": setting.weight}
         print(f"the best {setting.k} of each query re-ranked, lambda = {setting.weight:g}")
     else:

@@ -19,7 +19,20 @@ from vse.system.errors import InputError
 from vse.system.files import json_text
 from vse.system.terminal import caught_signals, printable, safe_streams
 
-__all__ = ["CNNs", "Count", "Data", "Device", "FeatureFolders", "Images", "Run", "Seed", "hit_line", "run", "table"]
+__all__ = [
+    "CNNs",
+    "Count",
+    "Data",
+    "Device",
+    "FeatureFolders",
+    "Images",
+    "RerankFeatures",
+    "Run",
+    "Seed",
+    "hit_line",
+    "run",
+    "table",
+]
 
 Data = Annotated[
     Positional[str],
@@ -27,6 +40,9 @@ Data = Annotated[
 ]
 Images = Annotated[Path | None, arg(help="where DATA's photos are, when not beside it")]
 FeatureFolders = Annotated[list[Path], arg(help="one or more feature folders or .npy files, side by side")]
+RerankFeatures = Annotated[
+    list[Path], arg(help="features that --rerank RUN reads, where they are other than --features")
+]
 Run = Annotated[Positional[Path], arg(metavar="RUN", help="run folder that `vse train` made")]
 Device = Annotated[str, arg(help="auto (a GPU where there is one), cpu, cuda or cuda:N")]
 CNNs = Annotated[
