@@ -64,6 +64,7 @@ SCNLM = {
     "language_model": "models structure",
     "generate": "language_model models",
     "git": "configs",
+    "beam": "git",
     "rerank": "configs",
     "train": "data language_model models structure configs",
     "captions": "generate rerank language_model configs",

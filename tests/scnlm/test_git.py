@@ -2,17 +2,16 @@
 
 import copy
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
-import oracles
 import pytest
 import torch
+from reference_git import git_of_transformers
 from torch import nn
 
 from scnlm.configs import GITConfig
 from scnlm.git import GIT, Texts, smoothed, texts_of
-from vse.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, Vocabulary
+from vse.data.vocabulary import EOS_ID, Vocabulary
 from vse.system.errors import InputError
 
 WORDS = ("a", "red", "dog", "runs", "blue", "car", "on", "grass", "two", "girls")
@@ -33,13 +32,6 @@ def make(seed=0, info=None, **settings):
 def photos(n=3, frames=1, seed=0):
     draw = torch.Generator().manual_seed(seed)
     return torch.randn(n, frames, GRID * GRID, F, generator=draw, dtype=torch.float64)
-
-
-class Stub(nn.Module):
-    """An image encoder that is given the image tokens."""
-
-    def forward(self, pixels, **_):
-        return SimpleNamespace(last_hidden_state=pixels[:, 0].clone())
 
 
 def texts(n=3, k=2, seed=0, prefix=0):
@@ -99,42 +91,8 @@ def test_states_shared_by_a_photos_texts_are_those_of_a_loop(attention, frames):
 
 @pytest.mark.parametrize("frames", [1, 6])
 def test_logits_and_loss_are_those_of_transformers(frames):
-    transformers = oracles.transformers()
     ours = make(info={"encoder": "tiny", "feature_dim": F}, frames=frames).float()
-    config = transformers.GitConfig(
-        vocab_size=len(VOCABULARY), hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=2,
-        intermediate_size=4 * WIDTH, max_position_embeddings=12, pad_token_id=PAD_ID, bos_token_id=BOS_ID,
-        eos_token_id=EOS_ID, num_image_with_embedding=frames if frames > 1 else None,
-        vision_config={"hidden_size": F, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
-                       "image_size": 16, "patch_size": 8},
-    )  # fmt: skip
-    theirs = transformers.GitForCausalLM(config).eval()
-    if frames > 1:
-        assert all(not vector.any() for vector in theirs.git.img_temporal_embedding)  # theirs start at 0, too
-    with torch.no_grad():
-        embeddings, projection = theirs.git.embeddings, theirs.git.visual_projection.visual_projection
-        pairs = [
-            (embeddings.word_embeddings, ours.words), (embeddings.position_embeddings, ours.positions),
-            (embeddings.LayerNorm, ours.word_norm), (projection[0], ours.W_v), (projection[1], ours.image_norm),
-        ]  # fmt: skip
-        for layer, block in zip(theirs.git.encoder.layer, ours.blocks, strict=True):
-            own = layer.attention.self
-            for part, weight, bias in zip(
-                (own.query, own.key, own.value), block.attention.qkv.weight.chunk(3), block.attention.qkv.bias.chunk(3),
-                strict=True,
-            ):  # fmt: skip
-                part.weight.copy_(weight), part.bias.copy_(bias)
-            pairs += [
-                (layer.attention.output.dense, block.attention.out), (layer.attention.output.LayerNorm, block.norm_1),
-                (layer.intermediate.dense, block.inner), (layer.output.dense, block.outer),
-                (layer.output.LayerNorm, block.norm_2),
-            ]  # fmt: skip
-        for there, here in pairs:
-            there.load_state_dict(here.state_dict())
-        theirs.output.weight.copy_(ours.words.weight), theirs.output.bias.copy_(ours.bias)
-        for vector, own in zip(getattr(theirs.git, "img_temporal_embedding", ()), ours.frames, strict=False):
-            vector.copy_(own)
-    theirs.git.image_encoder = Stub()
+    theirs = git_of_transformers(ours)
     given, draw = texts(k=1), torch.Generator().manual_seed(1)
     features = torch.randn(3, frames, 5, F, generator=draw)  # 2 x 2 patches and a class token
     pixels = features[:, :, None] if frames > 1 else features  # (n, f, 1, r, d) or (n, 1, r, d): what the stub takes
