@@ -85,6 +85,37 @@ class GITConfig:
 
 
 @dataclass(frozen=True)
+class GITTrainConfig(OptimizerConfig):
+    """How a GIT is trained; a batch is photos with all their captions."""
+
+    model: GITConfig = field(default_factory=GITConfig)
+    tokens: Literal["words", "bpe"] = "words"
+    merges: int = 4000  # of "bpe", learned from the training captions
+    text_only: bool = False  # a language model of captions, photos left out: to start another training from
+    # Share of the CIDEr of drawn captions in what is raised, the rest being log P (self-critical); needs a start.
+    reward: float = 0.0
+    draws: int = 5  # captions of a photo that are drawn for it
+    smoothing: float = 0.1  # of the target's mass goes to other words
+    average: float = 0.99  # decay per step of the running mean of the weights that is evaluated and kept; 0 = none
+    epochs: int = 20
+    batch_size: int = 64  # photos
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    learning_rate: float = 5e-4
+    schedule: Literal["exponential", "cosine", "constant"] = "cosine"
+    warmup_steps: int = 300
+    weight_decay: float = 0.05
+    beta2: float = 0.98
+    gradient_norm: float = 1.0
+    min_count: int = 5
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_settings(self, merges=">= 1", reward="[0, 1]", draws=">= 2", smoothing="[0, 1)", average="[0, 1)")
+        if self.text_only and self.reward:
+            raise InputError("text_only with a reward: captions are drawn for photos; set one of the two")
+
+
+@dataclass(frozen=True)
 class CaptionConfig:
     """How candidates are made; the supplement's, and what it leaves open chosen on Flickr8K dev but for the vote."""
 

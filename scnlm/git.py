@@ -119,11 +119,12 @@ class GIT(nn.Module):
     # ---- words
 
     def states(
-        self, tokens: Int[Tensor, "n k t"], memory: Memory, past: Past | None = None, first: int = 0
+        self, tokens: Int[Tensor, "n k t"], memory: Memory | None, past: Past | None = None, first: int = 0
     ) -> tuple[Float[Tensor, "n k t w"], list[Longer]]:
         """(The last states of words at positions `first` and on, the keys and values of all words so far).
 
-        `past`: what the call for the words before gave. Raises InputError for more positions than there are.
+        Without `memory` they see words alone. `past`: what the call for the words before gave. Raises InputError for
+        more positions than there are.
         """
         t = tokens.shape[2]
         if first + t > self.config.positions:
@@ -132,7 +133,8 @@ class GIT(nn.Module):
         h = self.dropout(self.word_norm(self.words(tokens) + self.positions(places)))
         mask = causal_mask(first + t, tokens.device)[first:]
         kept = []
-        for block, shared, before in zip(self.blocks, memory, past or [None] * len(memory), strict=True):
+        nothing = [None] * len(self.blocks)
+        for block, shared, before in zip(self.blocks, memory or nothing, past or nothing, strict=True):
             h, own = block.beside(h, shared, before, mask)
             kept.append(own)
         return h, kept
@@ -141,14 +143,14 @@ class GIT(nn.Module):
         """E x + b, E the matrix of the words."""
         return linear(states, self.words.weight, self.bias).float()
 
-    def log_p(self, memory: Memory, texts: Texts) -> Float[Tensor, "n k u"]:
+    def log_p(self, memory: Memory | None, texts: Texts) -> Float[Tensor, "n k u"]:
         """log P of each token but the first, given the photo and those before; 0 where it is not predicted."""
         states, _ = self.states(texts.tokens[..., :-1], memory)
         logits = self.logits(states).log_softmax(-1)
         found = logits.gather(3, texts.tokens[..., 1:, None]).squeeze(3)
         return found.masked_fill(~texts.predicted, 0.0)
 
-    def loss(self, memory: Memory, texts: Texts, smoothing: float = SMOOTHING) -> tuple[Tensor, Tensor]:
+    def loss(self, memory: Memory | None, texts: Texts, smoothing: float = SMOOTHING) -> tuple[Tensor, Tensor]:
         """(Sum over predicted tokens of `smoothed`, how many there are)."""
         predicted = texts.predicted
         states, _ = self.states(texts.tokens[..., :-1], memory)

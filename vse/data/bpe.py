@@ -113,6 +113,13 @@ class BPE:
         """`encode` of each text, long ones cut: what batches are made of."""
         return cut_long([self.encode(text) for text in texts])
 
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of pieces; bytes that make no character are marked as such."""
+        bytes_of = {character: byte for byte, character in _characters().items()}
+        words = "".join(self.tokens[i] for i in ids).split(END)
+        texts = [bytes(bytes_of[c] for c in word).decode("utf-8", "replace") for word in words]
+        return " ".join(text for text in texts if text)
+
     def openai_ids(self, text: str) -> list[int]:
         """The ids of OpenAI's code, its start and end tokens included; of its own merges where they are these."""
         start = len(self.tokens) - len(SPECIALS)

@@ -81,6 +81,8 @@ class Tokens(Protocol):
 
     def encode_all(self, texts: Iterable[str]) -> list[Sequence[int]]: ...
 
+    def decode(self, ids: Iterable[int]) -> str: ...
+
     def save(self, path: Path) -> None: ...
 
 
@@ -122,6 +124,10 @@ class Vocabulary:
     def encode_all(self, texts: Iterable[str]) -> list[list[int]]:
         """`encode` of each text, long ones cut: what batches are made of."""
         return cut_long([self.encode(text) for text in texts])
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The words of these ids."""
+        return " ".join(self.tokens[i] for i in ids)
 
     def save(self, path: Path) -> None:
         """Writes one token a line, UTF-8."""

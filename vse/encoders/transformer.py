@@ -177,15 +177,15 @@ class Block(nn.Module):
         return self.attention.keys(h if self.post_norm else self.norm_1(h))
 
     def beside(
-        self, h: Float[Tensor, "n k t w"], shared: Shared, past: Own | None = None,
+        self, h: Float[Tensor, "n k t w"], shared: Shared | None, past: Own | None = None,
         mask: Bool[Tensor, "t q"] | None = None,
     ) -> tuple[Float[Tensor, "n k t w"], Longer]:  # fmt: skip
-        """`forward` of sequences beside what k of them share, see `SelfAttention.beside`; post-norm alone."""
+        """`forward` of sequences beside what k share, or nothing, see `SelfAttention.beside`; post-norm alone."""
         assert self.post_norm
         crosses = hasattr(self, "cross")
         seen, own = self.attention.beside(h, None if crosses else shared, past, mask)
         h = self.norm_1(h + self.dropout(seen))
-        if crosses:
+        if crosses and shared is not None:
             h = self.norm_3(h + self.dropout(self.cross(h, shared)))
         return self.norm_2(h + self.dropout(self._mlp(h))), own
 
