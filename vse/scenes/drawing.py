@@ -75,11 +75,15 @@ LOOKS: dict[str, Look] = {
 }
 
 
-def draw_scene(thing: str, colour: str, weather: str, relation: str, second: str, rng: random.Random) -> Image.Image:
+def draw_scene(
+    thing: str, colour: str, weather: str, relation: str, second: str, rng: random.Random,
+    shift: float = 0.0, size: float = 1.0,
+) -> Image.Image:  # fmt: skip
     """The picture, RGB, 224 x 224. The same arguments and state of `rng` give the same pixels.
 
-    The random numbers used do not depend on `colour`: with the same state of `rng`, scenes that differ only
-    in their colour differ only inside the main thing.
+    `shift`: pixels that the main thing stands further right, `size`: times that it is larger, than `rng` says.
+    The random numbers used do not depend on them nor on `colour`: with the same state of `rng`, scenes that differ
+    only there differ only where the main thing is.
     """
     look = LOOKS[weather]
     image = Image.new("RGB", (SIZE * SUPERSAMPLING, SIZE * SUPERSAMPLING))
@@ -88,7 +92,7 @@ def draw_scene(thing: str, colour: str, weather: str, relation: str, second: str
     horizon = rng.uniform(90, 104)
     _sky(page, weather, look, horizon, rng)
     _land(page, weather, look, horizon, rng)
-    _arrange(draw, thing, PAINTS[colour], look.light, relation, second, rng)
+    _arrange(draw, thing, PAINTS[colour], look.light, relation, second, rng, shift, size)
     _air(page, weather, rng)
     return image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
@@ -101,6 +105,8 @@ def _arrange(
     relation: str,
     second: str,
     rng: random.Random,
+    shift: float,
+    size: float,
 ) -> None:
     """Places the main and the second thing, the further one first."""
     jitter = rng.uniform(-1, 1)
@@ -121,7 +127,7 @@ def _arrange(
         fence(pen(SIZE / 2 + rng.uniform(-12, 12), 166 + rng.uniform(-3, 3), 1.0))
     wobble = tuple(rng.randint(-9, 7) for _ in range(3))
     exact = tuple(max(0, min(255, c + w)) for c, w in zip(paint, wobble, strict=True))
-    main = pen(x, base, scale, flip=rng.random() < 0.5)
+    main = pen(x + shift, base, scale * size, flip=rng.random() < 0.5)
     THINGS[thing](main, Paint(exact))
     if relation == "behind":
         fence(pen(SIZE / 2 + rng.uniform(-12, 12), 200 + rng.uniform(-3, 3), 1.04))

@@ -93,10 +93,14 @@ def sample_scenes(seed: int, count: int) -> list[Scene]:
     return scenes[:count]
 
 
-def render(scene: Scene, rng: random.Random | int) -> Image.Image:
-    """The picture of a scene, RGB, 224 x 224. `rng` (or a seed) decides position, size, land and sky."""
+def render(scene: Scene, rng: random.Random | int, shift: float = 0.0, size: float = 1.0) -> Image.Image:
+    """The picture of a scene, RGB, 224 x 224. `rng` (or a seed) decides position, size, land and sky.
+
+    The main thing stands `shift` pixels further right, and is `size` times as large.
+    """
     rng = random.Random(rng) if isinstance(rng, int) else rng
-    return draw_scene(scene.thing, scene.colour, scene.weather, scene.relation, scene.second, rng)
+    parts = scene.thing, scene.colour, scene.weather, scene.relation, scene.second
+    return draw_scene(*parts, rng, shift, size)
 
 
 def captions(scene: Scene, rng: random.Random | int, n: int = CAPTIONS_PER_IMAGE) -> list[str]:
