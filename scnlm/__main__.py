@@ -13,6 +13,7 @@ try:
     from tyro.conf import Positional, arg
 
     from scnlm import __version__
+    from scnlm.commands.git import train_git
     from scnlm.configs import CaptionConfig, LMTrainConfig
     from vse.system.arguments import Between
     from vse.system.command_line import CNNs, Count, Data, Device, Images, Seed, run, table
@@ -185,7 +186,9 @@ def caption(
     return describe(photos, config, as_json=json, html=html, data=data, cnns=cnn, seed=seed, device=device)
 
 
-COMMANDS: dict[str, Callable[..., int | None]] = {f.__name__: f for f in (train, trigram, score, assemble, caption)}
+COMMANDS: dict[str, Callable[..., int | None]] = {
+    f.__name__.replace("_", "-"): f for f in (train, trigram, score, assemble, train_git, caption)
+}
 
 
 def _read(data: str, images: Path | None = None) -> tuple[list[list[str]], str]:

@@ -72,7 +72,8 @@ SCNLM = {
     "train_git": "beam git_run git_batches git rerank configs",
     "captions": "generate rerank language_model configs",
     "__init__": "",
-    "__main__": "captions rerank train configs __init__",
+    "commands": "train_git git_run configs",
+    "__main__": "commands captions rerank train configs __init__",
 }
 MAY_IMPORT = {"vse": VSE, "scnlm": SCNLM}
 

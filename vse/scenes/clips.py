@@ -22,8 +22,8 @@ from vse.system.files import write_text
 FRAMES = 6
 # From the first frame to the last: pixels of shift, powers of two of size.
 MOTIONS = {
-    "right": ((-60.0, 60.0), (0.0, 0.0)),
-    "left": ((60.0, -60.0), (0.0, 0.0)),
+    "right": ((-48.0, 48.0), (0.0, 0.0)),
+    "left": ((48.0, -48.0), (0.0, 0.0)),
     "nearer": ((0.0, 0.0), (-0.7, 0.3)),
     "farther": ((0.0, 0.0), (0.3, -0.7)),
     "still": ((0.0, 0.0), (0.0, 0.0)),
