@@ -169,7 +169,8 @@ def caption(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> int:
-    """Describes photos in sentences, best first; SET is a caption set (default: the one that ships).
+    """Describes photos in sentences, best first; SET is a caption set, or a run of `scnlm train-git` (default: the set
+    that ships).
 
     PHOTO is a photo or a folder of photos.
 

@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy, linear
 from scnlm.configs import GITConfig
 from vse.data.vocabulary import BOS_ID, PAD_ID, Tokens
 from vse.encoders.dropout import Dropout
+from vse.encoders.scale import mean_and_spread
 from vse.encoders.transformer import Block, Longer, Own, Shared, causal_mask
 from vse.features.given import GivenPhotos, Images, check_listed
 from vse.features.info import grid_of
@@ -176,6 +177,16 @@ class GIT(nn.Module):
                 block = torch.from_numpy(np.array(array[i : i + _PHOTOS, :frames])).float().to(self.device)
                 parts.append(self.memory(self.image_tokens(block)))
         return [tuple(torch.cat(kind) for kind in zip(*layer, strict=True)) for layer in zip(*parts, strict=True)]
+
+    @torch.no_grad()
+    def scale_regions(self, features: Float[np.ndarray, "n f r d"]) -> None:
+        """On `features`, a sample, W_v z + b_v begins with a mean of 0 and a variance of 1, whatever their size.
+
+        Those of Wang (2022) come out of a norm; beside the bias and the positions of regions small ones are not seen.
+        """
+        mean, spread = mean_and_spread(self.W_v, features)
+        self.W_v.weight /= spread
+        self.W_v.bias[:] = -mean / spread
 
     @torch.no_grad()
     def start_words(self, vectors: Float[np.ndarray, "m d"], ids: list[int], seed: int = 0) -> None:

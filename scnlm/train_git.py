@@ -27,12 +27,13 @@ from vse.data.word_vectors import read_word_vectors
 from vse.features.store import Features
 from vse.runs import checkpoint, distributed
 from vse.runs.average import Kept
-from vse.runs.given import identity_of, named, shape_seen
+from vse.runs.given import evenly, identity_of, named, shape_seen
 from vse.runs.loop import Measured, Run, claimed, say, seed_of
 from vse.system.errors import InputError
 from vse.system.precision import autocast
 
 DEV_PHOTOS = 300  # captioned after each epoch
+_SAMPLE = 256  # photos that the start is scaled by
 _CHUNK = 64  # photos that are captioned at once
 
 
@@ -90,6 +91,7 @@ class _Training:
         self.captions = len(train_split.captions) + (len(extra_text.captions) if extra_text else 0)
         torch.manual_seed(seed)
         self.model = GIT(config.model, vocabulary, *shape_seen(features))
+        self.model.scale_regions(self.data.stored[evenly(len(self.data), _SAMPLE)].numpy())
         if start:
             self.model.load_state_dict(_same_shapes(start, self.model))
         elif word_vectors:

@@ -70,7 +70,7 @@ SCNLM = {
     "rerank": "configs",
     "train": "data language_model models structure configs",
     "train_git": "beam git_run git_batches git rerank configs",
-    "captions": "generate rerank language_model configs",
+    "captions": "beam git_run git generate rerank language_model configs",
     "__init__": "",
     "commands": "train_git git_run configs",
     "__main__": "commands captions rerank train configs __init__",

@@ -22,6 +22,7 @@ from vse.data.sentences import pad
 from vse.data.vocabulary import PAD_ID, Tokens
 from vse.encoders.dropout import Dropout
 from vse.encoders.image import ImageEncoder
+from vse.encoders.scale import mean_and_spread
 from vse.encoders.transformer import EPS, Block
 from vse.features.given import GivenPhotos, Images, check_listed
 from vse.features.info import grid_of
@@ -118,10 +119,9 @@ class Fusion(nn.Module):
 
         Features may be of any size; beside words of root mean square 1 small ones would not be seen.
         """
-        regions = self.W_v(torch.from_numpy(np.array(features)).to(self.device).float().flatten(0, 2))
-        scale = (regions - regions.mean(0)).square().mean().sqrt().clamp(min=1e-6)
-        self.W_v.weight /= scale
-        self.types[0] = -regions.mean(0) / scale
+        mean, spread = mean_and_spread(self.W_v, features)
+        self.W_v.weight /= spread
+        self.types[0] = -mean / spread
 
     # ---- from features and words to tokens
 

@@ -20,6 +20,7 @@ from scnlm.rerank.concepts import Concepts, SentenceBank
 from scnlm.rerank.score import Candidate, Weights, measure
 from scnlm.rerank.trigram import Trigram
 from scnlm.rerank.vote import ranked
+from vse.features.given import GivenPhotos
 from vse.fusion import Fusion
 from vse.model import VSE
 from vse.runs import checkpoint, fusion
@@ -73,6 +74,19 @@ class Captioner:
         manifest.check(folder, bound(folder))
         captioner.encoder.photos.precision = "float32"  # in bfloat16 a quarter of the best sentences are others
         return captioner
+
+    @property
+    def photos(self) -> GivenPhotos:
+        """How photo files are read."""
+        return self.encoder.photos
+
+    def seen(self, photos: list[Path]) -> np.ndarray:
+        """What the encoder sees of photo files."""
+        return self.encoder.seen(photos)
+
+    def describe(self, seen: np.ndarray, config: CaptionConfig, seed: int = 0) -> list[list[Candidate]]:
+        """`captions` of what the encoder sees of photos."""
+        return self.captions(self.encoder.encode_images(seen), config, seed, seen)
 
     def captions(
         self, images: Float32[np.ndarray, "n d"], config: CaptionConfig | None = None, seed: int = 0,

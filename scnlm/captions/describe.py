@@ -14,12 +14,12 @@ from jaxtyping import Float32
 from tqdm import tqdm
 
 from scnlm.captions.captioner import WEIGHTS, CaptionConfig, Captioner, shipped_set
+from scnlm.captions.git_captioner import GITCaptioner, is_git_run
 from scnlm.captions.page import Described, caption_page
 from scnlm.rerank.score import Candidate
 from vse.data.datasets import Dataset, read_dataset
 from vse.data.photo_files import walk_photos
 from vse.data.photos import BadPhoto
-from vse.model import VSE
 from vse.system.device import find_device
 from vse.system.errors import InputError
 from vse.system.files import json_text
@@ -41,20 +41,24 @@ def describe(
 ) -> int:
     """The exit status, after printing the captions of the photos: 0, or 1 when one could not be read.
 
-    `words`: [SET] PHOTO..., where a first folder with a weights.json is the caption set, and another folder stands for
-    the photos in it. Raises InputError when no photo can be read.
+    `words`: [SET] PHOTO..., where a first folder with a weights.json is the caption set, or a run of `scnlm train-git`,
+    and another folder stands for the photos in it. Raises InputError when no photo can be read.
     """
     folder, photos = _set_and_photos(list(words))
-    captioner, dataset = Captioner.load(folder, str(find_device(device))), read_dataset(data) if data else None
-    captioner.encoder.photos.cnns = cnns
+    kind = GITCaptioner if is_git_run(folder) else Captioner
+    if data and kind is GITCaptioner:
+        raise InputError(f"--data {data}: {folder} has no space to find the nearest sentence in; leave it out")
+    captioner, dataset = kind.load(folder, str(find_device(device))), read_dataset(data) if data else None
+    captioner.photos.cnns = cnns
     if dataset and not dataset.split("train").captions:
         raise InputError(f"{dataset.name}: no training captions, so none is the nearest; leave out --data")
     good, points, captions = [], [], []
     with tqdm(total=len(photos), unit="photo", disable=None if len(photos) > 1 else True, leave=False) as bar:
-        for photo, seen in _seen(captioner.encoder, photos, bar):
-            points.append(captioner.encoder.encode_images(seen))
-            captions += captioner.captions(points[-1], config, seed, seen)
+        for photo, seen in _seen(captioner, photos, bar):
+            captions += captioner.describe(seen, config, seed)
             good.append(photo)
+            if dataset:
+                points.append(captioner.encoder.encode_images(seen))
             bar.clear()  # the terminal may be the same
             print(_json(photo, captions[-1]) if as_json else _text(photo, captions[-1]), flush=True)
             bar.update()
@@ -73,7 +77,7 @@ def describe(
 def _set_and_photos(words: list[Path]) -> tuple[Path, list[Path]]:
     """The caption set, and the photos, those of folders included. Raises InputError where there is none."""
     first = words[0] if words else None
-    if names_set := first is not None and (first / WEIGHTS).is_file():
+    if names_set := first is not None and ((first / WEIGHTS).is_file() or is_git_run(first)):
         words = words[1:]
     if not words:
         raise InputError(
@@ -95,18 +99,18 @@ def _set_and_photos(words: list[Path]) -> tuple[Path, list[Path]]:
     return first if names_set else shipped_set(), photos
 
 
-def _seen(encoder: VSE, photos: Sequence[Path], bar: tqdm) -> Iterator[tuple[Path, np.ndarray]]:
-    """Each photo that can be read, with what the encoder sees of it, (1, ...); the others are named on stderr."""
+def _seen(captioner: Captioner | GITCaptioner, photos: Sequence[Path], bar: tqdm) -> Iterator[tuple[Path, np.ndarray]]:
+    """Each photo that can be read, with what is seen of it, (1, ...); the others are named on stderr."""
     for start in range(0, len(photos), _AT_ONCE):
         chunk = photos[start : start + _AT_ONCE]
         try:
-            yield from zip(chunk, encoder.seen(chunk)[:, None], strict=True)
+            yield from zip(chunk, captioner.seen(chunk)[:, None], strict=True)
             continue
         except BadPhoto:
             pass
         for photo in chunk:
             try:
-                yield photo, encoder.seen([photo])
+                yield photo, captioner.seen([photo])
             except BadPhoto as error:
                 bar.clear()
                 print(f"scnlm: {printable(str(error))}; left out", file=sys.stderr)

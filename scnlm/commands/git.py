@@ -49,4 +49,5 @@ def train_git(
     )  # fmt: skip
     if is_first_process():
         print(f"dev: {told['nats']:.4f} nats a word" + (f", CIDEr {told['cider']:.1f}" if "cider" in told else ""))
-        print(f"{out}: done; next: " + (f"scnlm train-git --start {out}" if config.text_only else "scnlm caption"))
+        go_on = f"scnlm train-git {data} --start {out}" if config.text_only else f"scnlm caption {out} photo.jpg"
+        print(f"{out}: done; next: {go_on}")

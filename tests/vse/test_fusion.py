@@ -10,7 +10,7 @@ import reference
 import torch
 from torch import nn
 
-from vse.configs import FusionConfig, TextConfig, VSEConfig
+from vse.configs import FusionConfig, ImageConfig, TextConfig, VSEConfig
 from vse.data.vocabulary import PAD_ID, Vocabulary
 from vse.encoders.transformer import Block
 from vse.fusion import Fusion
@@ -239,9 +239,20 @@ def test_without_a_start_regions_get_a_mean_of_0_and_a_variance_of_1_whatever_th
 
 
 def test_an_encoder_without_one_matrix_of_regions_is_refused():
-    encoder = VSE(VSEConfig(embed_dim=5, text=TextConfig(encoder="bow", word_dim=4)), VOCABULARY, F + 1, {})
+    image = ImageConfig(hidden=4)
+    encoder = VSE(VSEConfig(embed_dim=5, image=image, text=TextConfig(encoder="bow", word_dim=4)), VOCABULARY, F, {})
     with pytest.raises(InputError, match="one matrix"):
         make().start_from(encoder, np.zeros((1, 1, 1, F), np.float32))
+
+
+def test_of_other_features_than_the_encoders_the_words_alone_begin_there():
+    encoder = VSE(VSEConfig(embed_dim=5, text=TextConfig(encoder="bow", word_dim=4)), VOCABULARY, F + 1, {})
+    features = np.random.default_rng(0).standard_normal((4, 1, GRID**2, F)).astype(np.float32)
+    model, other = make(), make()
+    model.start_from(encoder, features)
+    other.scale_regions(features)
+    assert torch.equal(model.W_v.weight, other.W_v.weight) and torch.equal(model.types, other.types)
+    assert not torch.allclose(model.words.weight, other.words.weight)
 
 
 @pytest.mark.parametrize("combination", READINGS)
