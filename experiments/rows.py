@@ -90,9 +90,9 @@ _PIXELS = {"model.pixels.size": 64, "epochs": 12, "learning_rate": 5e-4}
 # ERNIE-ViL 2.0's views, each step on top of those before it.
 _LADDER = {
     "text": ("photo and caption", {}),
-    "crops": ("+ two crops", {"views.image_image": 0.1, "views.temperatures": "own"}),
-    "passes": ("+ two passes of the caption", {"views.text_text": 0.1}),
-    "tags": ("+ tag sentences", {"views.tags": 0.25}),
+    "crops": ("+ two crops", {"views.image_image": 0.3, "views.temperatures": "own"}),
+    "passes": ("+ two passes of the caption", {"views.text_text": 0.3}),
+    "tags": ("+ tag sentences", {"views.tags": 0.1}),
     "all": ("all: + second crop and pass", {"views.second_image_text": 1.0}),
 }
 

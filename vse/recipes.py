@@ -57,7 +57,7 @@ def clip() -> TrainConfig:
 def ernie() -> TrainConfig:
     """ERNIE-ViL 2.0 (Shan 2022) with the towers of `best`: two crops, two passes of a caption or of a tag sentence."""
     views = ViewsConfig(
-        image_image=0.1, text_text=0.1, image_text=1.0, second_image_text=1.0, tags=0.25, temperatures="own"
+        image_image=0.3, text_text=0.3, image_text=1.0, second_image_text=1.0, tags=0.1, temperatures="own"
     )
     return dataclasses.replace(best(), views=views)
 
