@@ -8,6 +8,7 @@ p positions before them, u of them that
 may be predicted, w width, v words.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,13 @@ class Texts:
         """Of each position but the first whether it counts."""
         places = torch.arange(1, self.tokens.shape[2], device=self.tokens.device)
         return (places >= self.prefixes[..., None]) & (places < self.lengths[..., None])
+
+    def columns(self) -> "Iterator[Texts]":
+        """The first text of each photo, the second and so on, each cut to the longest of its own."""
+        for j in range(self.tokens.shape[1]):
+            lengths = self.lengths[:, j : j + 1]
+            longest = max(2, int(lengths.max()))
+            yield Texts(self.tokens[:, j : j + 1, :longest], lengths, self.prefixes[:, j : j + 1])
 
 
 class GIT(nn.Module):
@@ -152,11 +160,17 @@ class GIT(nn.Module):
         return found.masked_fill(~texts.predicted, 0.0)
 
     def loss(self, memory: Memory | None, texts: Texts, smoothing: float = SMOOTHING) -> tuple[Tensor, Tensor]:
-        """(Sum over predicted tokens of `smoothed`, how many there are)."""
-        predicted = texts.predicted
-        states, _ = self.states(texts.tokens[..., :-1], memory)
-        logits = self.logits(states[predicted])
-        return smoothed(logits, texts.tokens[..., 1:][predicted], smoothing), predicted.sum()
+        """(Sum over predicted tokens of `smoothed`, how many there are).
+
+        Texts are read column by column: where each photo's come in the order of length, little is padding.
+        """
+        states, targets = [], []
+        for column in texts.columns():
+            found, _ = self.states(column.tokens[..., :-1], memory)
+            states.append(found[column.predicted])
+            targets.append(column.tokens[..., 1:][column.predicted])
+        chosen = torch.cat(targets)
+        return smoothed(self.logits(torch.cat(states)), chosen, smoothing), torch.tensor(len(chosen))
 
     # ---- for users
 

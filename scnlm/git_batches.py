@@ -17,6 +17,8 @@ from vse.data.vocabulary import EOS_ID, Tokens, tokenize
 from vse.features.store import Features
 from vse.system.errors import InputError
 
+_BUCKET = 16  # batches that are drawn together, then sorted by length
+
 
 class Photos(NamedTuple):
     """Photos that come together: their stored features of one view, their numbers, their captions."""
@@ -37,6 +39,8 @@ class CaptionedPhotos:
         encoded = vocabulary.encode_all(dataset.captions)
         for ids, photo in zip(encoded, dataset.image_of_caption.tolist(), strict=True):
             own[photo].append(list(ids)[: positions - 2])
+        for texts in own:
+            texts.sort(key=len)  # see GIT.loss
         kept = [i for i, texts in enumerate(own) if texts]
         self.images = [dataset.images[i] for i in kept]
         self.texts = texts_of([own[i] for i in kept], None, EOS_ID)
@@ -57,11 +61,18 @@ class CaptionedPhotos:
         return -(-len(self) // batch_size)
 
     def epoch(self, batch_size: int, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Iterator[Photos]:
-        """Batches in a drawn order, of each photo a drawn view; a rank has photos rank::ranks of each."""
+        """Batches in a drawn order, of each photo a drawn view; a rank has photos rank::ranks of each.
+
+        Photos whose captions are as long come together, of some batches that were drawn.
+        """
         draw = np.random.default_rng((seed, epoch))
         order, views = draw.permutation(len(self)), draw.integers(self.stored.shape[1], size=len(self))
-        for start in range(0, len(self), batch_size):
-            rows = order[start : start + batch_size]
+        words = self.texts.lengths.sum(1).numpy()
+        for start in range(0, len(self), _BUCKET * batch_size):
+            part = order[start : start + _BUCKET * batch_size]
+            order[start : start + len(part)] = part[np.argsort(words[part], kind="stable")]
+        for step in draw.permutation(self.steps(batch_size)):
+            rows = order[step * batch_size : (step + 1) * batch_size]
             yield self.of(rows[rank::ranks], views[rows[rank::ranks]])
 
     def of(self, numbers: Int[np.ndarray, " n"], views: Int[np.ndarray, " n"] | None = None) -> Photos:

@@ -53,7 +53,7 @@ def test_it_learns_to_describe_photos_that_it_never_saw(dataset, features, tmp_p
     for name, own in zip(names, beam_search(model, model.seen(features.take(names)), 4), strict=True):
         words = model.vocabulary.decode(own[0].words).split()
         right += all(word in words for word in name.rsplit(".", 1)[0].split("_"))
-    assert right >= 6  # of 12
+    assert right >= 4  # of 12, of 48 pairs of a color and a thing
 
 
 def test_resuming_after_every_epoch_equals_not_stopping(dataset, features, tmp_path):
@@ -88,7 +88,7 @@ def test_an_epoch_has_every_photo_once_with_its_own_captions(dataset, features):
                 row[:length].tolist()
                 for row, length in zip(batch.texts.tokens[i], batch.texts.lengths[i].tolist(), strict=True) if length
             ]  # fmt: skip
-            assert rows == [[BOS_ID, *vocabulary.encode(caption), EOS_ID] for caption in own[name]]
+            assert rows == sorted(([BOS_ID, *vocabulary.encode(caption), EOS_ID] for caption in own[name]), key=len)
     assert sorted(seen) == sorted(name for name in split.images if own[name]) and views == {0, 1}
     orders = [[b.numbers.tolist() for b in data.epoch(8, 0, epoch)] for epoch in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
@@ -122,9 +122,9 @@ def test_the_reward_is_its_loop(dataset, features, tmp_path):
 
 
 def test_rewarded_captions_are_worth_more(dataset, features, tmp_path):
-    begun = run(replace(TINY, epochs=8), dataset, features, tmp_path / "start")
+    begun = run(replace(TINY, epochs=40), dataset, features, tmp_path / "start")
     start = git_run.load(tmp_path / "start")
-    config = replace(TINY, reward=1.0, epochs=8, learning_rate=1e-3)
+    config = replace(TINY, reward=1.0, epochs=12, learning_rate=1e-3)
     assert run(config, dataset, features, tmp_path / "out", start=start)["cider"] > begun["cider"]
 
 
