@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scnlm import git_run
-from scnlm.beam import beam_search
+from scnlm.beam import beam_search, sample
 from scnlm.configs import GITConfig, GITTrainConfig
 from scnlm.git import texts_of
 from scnlm.git_batches import CaptionedPhotos
@@ -20,6 +20,7 @@ from vse.data.vocabulary import BOS_ID, EOS_ID, Vocabulary, tokenize
 from vse.features.store import Features
 from vse.runs import checkpoint
 from vse.runs.distributed import Place
+from vse.runs.loop import seed_of
 from vse.system.errors import InputError
 
 TINY = GITTrainConfig(
@@ -104,9 +105,6 @@ def test_the_reward_is_its_loop(dataset, features, tmp_path):
     photos = next(own.batches())
     memory = own.memory(own.model, photos)
     loss = own.reward(photos, memory)
-    from scnlm.beam import sample
-    from vse.runs.loop import seed_of
-
     draw = torch.Generator().manual_seed(seed_of(0, 0, int(photos.numbers[0])))
     drawn = sample(own.model, memory, 3, draw)
     cider, terms = Cider(own.data.references), []
@@ -122,10 +120,25 @@ def test_the_reward_is_its_loop(dataset, features, tmp_path):
 
 
 def test_rewarded_captions_are_worth_more(dataset, features, tmp_path):
-    begun = run(replace(TINY, epochs=40), dataset, features, tmp_path / "start")
+    run(replace(TINY, epochs=40), dataset, features, tmp_path / "start")
     start = git_run.load(tmp_path / "start")
-    config = replace(TINY, reward=1.0, epochs=12, learning_rate=1e-3)
-    assert run(config, dataset, features, tmp_path / "out", start=start)["cider"] > begun["cider"]
+    config = replace(TINY, reward=1.0, epochs=30, learning_rate=2e-3, draws=8)
+    own = training(config, dataset, features, tmp_path / "out", start)
+
+    def worth(model):
+        """The mean CIDEr of captions that are drawn for training photos."""
+        photos = own.data.of(np.arange(len(own.data)))
+        drawn = sample(model, own.memory(model, photos), 20, torch.Generator().manual_seed(9))
+        return np.mean([
+            own.rewards.scores(i, [tokenize(model.vocabulary.decode(one.words)) or ["<none>"] for one in some]).mean()
+            for i, some in enumerate(drawn)
+        ])  # fmt: skip
+
+    before = worth(start)
+    run(config, dataset, features, tmp_path / "out", start=start, stop_after=29)
+    saved, _ = checkpoint.load_resume(tmp_path / "out")[:2]
+    start.load_state_dict({k.removeprefix("mean/"): v for k, v in saved.items() if k.startswith("mean/")})
+    assert worth(start) > 1.5 * before
 
 
 def test_text_alone_is_a_language_model_to_begin_from(dataset, features, tmp_path):
