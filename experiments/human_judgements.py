@@ -94,7 +94,7 @@ def score_parts(judged: Judged, scorer: Scorer, training: tuple[str, ...], trigr
     for name in judged.lists:
         photo, caption = judged.pairs(name)
         cosines = (images @ texts)[photo, caption], (bags @ texts)[photo, caption]
-        parts[name] = np.stack([*cosines, *of_text[:, caption], *np.zeros((3, len(photo)))], 1)
+        parts[name] = np.stack([*cosines, *of_text[:, caption], *np.zeros((4, len(photo)))], 1)
     return parts
 
 

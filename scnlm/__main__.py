@@ -8,7 +8,7 @@ try:
     import re
     from collections.abc import Callable, Sequence
     from pathlib import Path
-    from typing import Annotated
+    from typing import Annotated, Literal
 
     from tyro.conf import Positional, arg
 
@@ -124,6 +124,7 @@ def assemble(
     trigram: Path,
     out: Path,
     fusion: Path | None = None,
+    git: Path | None = None,
     dev_images: Count = 300,
     config: Annotated[CaptionConfig, arg(name="")] = CaptionConfig(),  # noqa: B008  frozen
     seed: Seed = 0,
@@ -139,6 +140,8 @@ def assemble(
         trigram: ARPA file of `scnlm trigram`.
         out: the set's folder, empty or new.
         fusion: run folder of `vse train-fusion` beside the encoder: its logit becomes a part of the score.
+        git: run folder of `scnlm train-git` on the encoder's features: it writes candidates, its log P becomes a part
+            of the score.
         dev_images: how many dev images the weights are tuned on.
     """
     from scnlm.captions.assemble import assemble
@@ -151,7 +154,7 @@ def assemble(
     opened = open_combined(features, load(encoder).feature_info)
     tuned = assemble(
         without_skipped(read_dataset(data, images), opened), opened, encoder, decoder, trigram, out,
-        reader=fusion, images=dev_images, config=config, seed=seed, device=str(find_device(device)),
+        reader=fusion, git=git, images=dev_images, config=config, seed=seed, device=str(find_device(device)),
     )  # fmt: skip
     values = dataclasses.asdict(tuned.weights)
     print(table([["weight", "value"], *([name, f"{value:g}"] for name, value in values.items())]))
@@ -162,6 +165,7 @@ def caption(
     photos: Annotated[Positional[list[Path]], arg(metavar="[SET] PHOTO...")],
     /,
     config: Annotated[CaptionConfig, arg(name="")] = CaptionConfig(),  # noqa: B008  frozen
+    decoder: Literal["auto", "scnlm", "git", "both"] = "auto",
     json: bool = False,
     html: Path | None = None,
     data: str | None = None,
@@ -178,12 +182,14 @@ def caption(
     most with a sentence drawn from the best-scored, itself included.
 
     Args:
+        decoder: who writes the candidates, of a set that has a GIT (default: as the set was tuned).
         json: one JSON object a photo, with every part of every score.
         html: also write a page with the photos.
         data: the data set the photos are from: the page then shows what people wrote and the nearest training sentence.
     """
     from scnlm.captions.describe import describe
 
+    config = dataclasses.replace(config, writes=decoder)
     return describe(photos, config, as_json=json, html=html, data=data, cnns=cnn, seed=seed, device=device)
 
 

@@ -4,7 +4,9 @@ They stand apart from what they configure, so that the command line lists and ch
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from tyro.conf import Suppress
 
 from vse.configs import OptimizerConfig
 from vse.data.part_of_speech import SPACY_MODEL, TagSet
@@ -120,6 +122,10 @@ class CaptionConfig:
     """How candidates are made; the supplement's, and what it leaves open chosen on Flickr8K dev but for the vote."""
 
     candidates: int = 1000  # an image (supplement)
+    # who writes candidates, of a set with a GIT; "auto": as it was tuned. `scnlm caption --decoder` sets it
+    writes: Annotated[Literal["auto", "scnlm", "git", "both"], Suppress] = "auto"
+    git_beam: int = 20  # candidates of a GIT's beam of that width
+    git_draws: int = 50  # and drawn from it
     # drawn from with equal chances; "words" brings nothing on dev
     contents: tuple[Content, ...] = ("image", "sentences")
     beam: int = 1  # width of the search for the most probable sentence; 1 = greedy (open)
@@ -128,7 +134,17 @@ class CaptionConfig:
     kept: int = 5  # captions returned (supplement)
 
     def __post_init__(self):
-        check_settings(self, candidates=">= 1", beam=">= 1", kept=">= 1", vote=">= 0")
+        check_settings(
+            self,
+            candidates=">= 1",
+            beam=">= 1",
+            kept=">= 1",
+            vote=">= 0",
+            git_beam="[0, 1000]",
+            git_draws="[0, 100000]",
+        )
+        if not self.git_beam + self.git_draws:
+            raise InputError("git_beam = 0, git_draws = 0: a GIT would write nothing; set one of them")
         if self.beam > 1 and not self.structured:
             raise InputError(f"beam {self.beam} without structure: words are drawn one by one then; expected beam 1")
         if not self.contents:

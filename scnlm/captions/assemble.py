@@ -16,11 +16,12 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
-from scnlm import language_model
+from scnlm import git_run, language_model
 from scnlm.captions.captioner import (
     CONCEPTS,
     DECODER,
     ENCODER,
+    GIT_PART,
     READER,
     TRIGRAM,
     WEIGHTS,
@@ -67,6 +68,7 @@ def assemble(
     out: Path,
     *,
     reader: Path | None = None,
+    git: Path | None = None,
     images: int = 300,
     config: CaptionConfig | None = None,
     seed: int = 0,
@@ -74,7 +76,8 @@ def assemble(
 ) -> Tuned:
     """The weights tuned on the first `images` dev images and their CIDEr, after writing the caption set `out`.
 
-    `reader`: a run of `vse train-fusion` on the encoder's features, whose logit is then a part of the score.
+    `reader`: a run of `vse train-fusion` on the encoder's features, whose logit is then a part of the score; `git`: one
+    of `scnlm train-git` on them, which writes candidates and whose log P is a part of the score.
     The set is made in a folder beside `out`, which is renamed when it is whole: what a kill leaves there the next call
     clears away. Raises InputError for a folder that is not empty and for parts that do not belong together.
     """
@@ -85,19 +88,21 @@ def assemble(
     model, lm, dev = checkpoint.load(encoder, device), language_model.load(decoder, device), dataset.split("dev")
     lm.check_encoder(model.config.embed_dim, model.fingerprint)  # before minutes of embedding
     second = fusion.load(reader, device) if reader else None
-    if second and fusion.feature_names(second.feature_info) != fusion.feature_names(model.feature_info):
-        raise InputError(f"{reader}: it reads other features than {encoder}; give a run that was trained beside it")
+    writer = git_run.load(git, device) if git else None
+    for run, other in ((reader, second), (git, writer)):
+        if other and fusion.feature_names(other.feature_info) != fusion.feature_names(model.feature_info):
+            raise InputError(f"{run}: it reads other features than {encoder}; give a run of the same features")
     ngrams, config = Trigram(trigram), config or CaptionConfig()
     with _unfinished(out) as folder:
         bank = bank_of(dataset, model)
-        captioner = Captioner(model, lm, bank, ngrams, Weights(), second)
+        captioner = Captioner(model, lm, bank, ngrams, Weights(), second, writer)
         tuned = tune_weights(captioner, dev, features, images, config, seed)
         about = {
             "weights": dataclasses.asdict(tuned.weights), "tuned_on": dataset.name,
             "dev_images": min(images, len(dev.images)), "cider_held_out_with_vote": 100 * tuned.held_out,
             "cider_in_sample_without_vote": 100 * tuned.in_sample, "candidates": config.candidates, "vote": config.vote,
-        }  # fmt: skip
-        _write(folder, encoder, decoder, reader, trigram, bank, about)
+        } | ({"decoder": captioner.decoder_of(config)} if git else {})  # fmt: skip
+        _write(folder, encoder, decoder, {READER: reader, GIT_PART: git}, trigram, bank, about)
     return tuned
 
 
@@ -125,12 +130,14 @@ def _unfinished(out: Path) -> Iterator[Path]:
 
 
 def _write(
-    folder: Path, encoder: Path, decoder: Path, reader: Path | None, trigram: Path, bank: SentenceBank, about: dict
-) -> None:
+    folder: Path, encoder: Path, decoder: Path, more: dict[str, Path | None], trigram: Path, bank: SentenceBank,
+    about: dict,
+) -> None:  # fmt: skip
     """Writes the set, each manifest after what it binds."""
     model = checkpoint.WEIGHTS, checkpoint.CONFIG, checkpoint.WORDS
     runs = [(encoder, ENCODER, model), (decoder, DECODER, (*model, STRUCTURES))]
-    for run, part, names in runs + ([(reader, READER, model)] if reader else []):
+    runs += [(run, part, model) for part, run in more.items() if run]
+    for run, part, names in runs:
         for name in (*names, "metrics.json"):
             if (run / name).is_file():
                 write_bytes(folder / part / name, (run / name).read_bytes())
@@ -162,11 +169,16 @@ def tune_weights(
         (candidates,) = captioner.candidates(captioner.encoder.encode_images(seen), config, seed, seen)
         pool.append(candidates)
         gains.append(cider.scores(i, [c.tokens for c in candidates]))
-    weights, gain = tune([parts(candidates) for candidates in pool], gains)
-    return Tuned(weights, gain, held_out_gain(pool, gains, config.vote))
+    # A GIT's sentences have no structure: what the other model says of its own is no measure of both.
+    without = ("decoder", "structure") if captioner.git and captioner.decoder_of(config) != "scnlm" else ()
+    weights, gain = tune([parts(candidates) for candidates in pool], gains, without)
+    return Tuned(weights, gain, held_out_gain(pool, gains, config.vote, without))
 
 
-def held_out_gain(pool: Sequence[Sequence[Candidate]], gains: Sequence[Float[np.ndarray, " _"]], vote: float) -> float:
+def held_out_gain(
+    pool: Sequence[Sequence[Candidate]], gains: Sequence[Float[np.ndarray, " _"]], vote: float,
+    without: Sequence[str] = (),
+) -> float:  # fmt: skip
     """The mean gain of the first caption after the vote, of each half of the images by the weights that are best on
     the other half; nan for a single image."""
     if len(pool) < 2:
@@ -174,7 +186,7 @@ def held_out_gain(pool: Sequence[Sequence[Candidate]], gains: Sequence[Float[np.
     reached = []
     for half in (0, 1):
         others = range(1 - half, len(pool), 2)
-        weights, _ = tune([parts(pool[i]) for i in others], [gains[i] for i in others])
+        weights, _ = tune([parts(pool[i]) for i in others], [gains[i] for i in others], without)
         for i in range(half, len(pool), 2):
             place = {candidate.tokens: j for j, candidate in enumerate(pool[i])}
             reached.append(float(gains[i][place[ranked(pool[i], weights, vote)[0].tokens]]))

@@ -1,20 +1,22 @@
 """Image -> content vectors -> candidates -> the best five (supplement, 5.2): `Captioner` and the set it is loaded from.
 
 A caption set is a folder: `vse/` (encoder run), `scnlm/` (language model run), `trigram.arpa`, `concepts.safetensors`
-and `weights.json`, and where it was made with one `fusion/`, a model that reads photo and sentence together. Trains and
-tunes nothing (see assemble.py). Shapes: n images, v views, r regions, f feature_dim, d dimensions of the joint space.
+and `weights.json`; where it was made with one, `fusion/`, a model that reads photo and sentence together, and `git/`, a
+generative transformer. Trains and tunes nothing (see assemble.py). Shapes: n images, v views, r regions, f feature_dim,
+d dimensions of the joint space.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
-from scnlm import language_model
+from scnlm import git_run, language_model
+from scnlm.captions.second import memories, with_log_p, with_matching, written
 from scnlm.configs import CaptionConfig
 from scnlm.generate import Decoder
+from scnlm.git import GIT
 from scnlm.language_model import LanguageModel
 from scnlm.rerank.concepts import Concepts, SentenceBank
 from scnlm.rerank.score import Candidate, Weights, measure
@@ -30,7 +32,7 @@ from vse.system.files import read_json
 from vse.system.settings import config_from_dict
 
 ENCODER, DECODER, TRIGRAM, CONCEPTS, WEIGHTS = "vse", "scnlm", "trigram.arpa", "concepts.safetensors", "weights.json"
-READER = "fusion"
+READER, GIT_PART = "fusion", "git"
 
 
 class Captioner:
@@ -38,20 +40,20 @@ class Captioner:
 
     def __init__(
         self, encoder: VSE, lm: LanguageModel, bank: SentenceBank, trigram: Trigram, weights: Weights,
-        reader: Fusion | None = None,
+        reader: Fusion | None = None, git: GIT | None = None, writes: str = "both",
     ):  # fmt: skip
-        """`reader`: gives the score's `matching`, then `captions` needs what the encoder sees of the photos.
+        """`reader` gives the score's `matching`, `git` its `git`; `writes`: who writes candidates where there is a git.
 
         Raises InputError when the language model was trained in another encoder's space, and where the weights count on
-        a reader that is not there.
+        a model that is not there.
         """
         lm.check_encoder(encoder.config.embed_dim, encoder.fingerprint)
         self.encoder, self.lm, self.bank, self.trigram, self.weights = encoder, lm, bank, trigram, weights
-        self.reader = reader
-        if reader is None and weights.matching:
-            raise InputError(
-                f"weights: matching is {weights.matching:g}, but there is no {READER}/ to say what matches"
-            )
+        self.reader, self.git, self.writes = reader, git, writes
+        for part, model, weight in ((READER, reader, weights.matching), (GIT_PART, git, weights.git)):
+            if model is None and weight:
+                name = "matching" if part == READER else part
+                raise InputError(f"weights: {name} is {weight:g}, but there is no {part}/ to give it")
         if lm.structures is None:
             raise InputError("the language model was trained without tags, so it has no structures to caption by")
         self.concepts, self.decoder = Concepts(encoder, bank), Decoder(lm)
@@ -62,14 +64,19 @@ class Captioner:
         folder = Path(folder)
         if not (folder / WEIGHTS).is_file():
             raise InputError(f"{folder}: not a caption set (no {WEIGHTS}); make one with `scnlm assemble`")
-        tuned = read_json(folder / WEIGHTS).get("weights")
+        about = read_json(folder / WEIGHTS)
+        tuned = about.get("weights")
         if isinstance(tuned, dict):
-            tuned = {"matching": 0.0} | tuned  # which sets once had no weight for
+            tuned = {"matching": 0.0, "git": 0.0} | tuned  # which sets once had no weight for
         weights = config_from_dict(Weights, tuned, f"{folder / WEIGHTS}: weights", complete=True)
         reader = fusion.load(folder / READER, device) if (folder / READER).is_dir() else None
+        git = git_run.load(folder / GIT_PART, device) if (folder / GIT_PART).is_dir() else None
+        writes = about.get("decoder", "both")
+        if writes not in ("scnlm", "git", "both"):
+            raise InputError(f"{folder / WEIGHTS}: decoder {writes!r}: expected scnlm, git or both")
         captioner = cls(
             checkpoint.load(folder / ENCODER, device), language_model.load(folder / DECODER, device),
-            SentenceBank.load(folder / CONCEPTS), Trigram(folder / TRIGRAM), weights, reader,
+            SentenceBank.load(folder / CONCEPTS), Trigram(folder / TRIGRAM), weights, reader, git, writes,
         )  # fmt: skip
         manifest.check(folder, bound(folder))
         captioner.encoder.photos.precision = "float32"  # in bfloat16 a quarter of the best sentences are others
@@ -94,8 +101,8 @@ class Captioner:
     ) -> list[list[Candidate]]:  # fmt: skip
         """For each image the `config.kept` best different sentences, best first.
 
-        `images`: their vectors; `seen`: what the encoder saw of them (`VSE.seen`), for a reader to read. Raises
-        InputError where there is a reader and nothing for it.
+        `images`: their vectors; `seen`: what the encoder saw of them (`VSE.seen`), for models that look themselves.
+        Raises InputError where there is such a model and nothing for it, and for a decoder that the set does not have.
         """
         config = config or CaptionConfig()
         each = self.candidates(images, config, seed, seen)
@@ -109,23 +116,30 @@ class Captioner:
 
         An image's draws depend on `seed` alone, not on which others are asked with it.
         """
+        writes = self.decoder_of(config)
+        if (self.reader or self.git) and (seen is None or len(seen) != len(images)):
+            raise InputError("the set has models that look at photos: give `seen`, what the encoder saw of them")
         contents, bags = self.concepts.contents(images, config.contents), self.concepts.bags(images)
-        each = [self._candidates(*inputs, config, seed) for inputs in zip(images, contents, bags, strict=True)]
-        return each if self.reader is None else self._read(each, seen)
+        looks = memories(self.git, seen) if self.git else [None] * len(images)
+        each = []
+        for image, content, bag, memory in zip(images, contents, bags, looks, strict=True):
+            own = self._written(content, config, seed) if writes != "git" else []
+            if writes != "scnlm":
+                known = {c.tokens for c in own}
+                own += [c for c in written(self.git, memory, config, seed) if c.tokens not in known]
+            own = measure(own, image, bag, self.encoder, self.trigram)
+            each.append(with_log_p(own, self.git, memory) if self.git else own)
+        return with_matching(each, self.reader, seen) if self.reader else each
 
-    def _read(self, each: list[list[Candidate]], seen: np.ndarray | None) -> list[list[Candidate]]:
-        """The candidates of each image with the reader's logit."""
-        if seen is None or len(seen) != len(each):
-            raise InputError(f"the set has a {READER}/, which reads photos: give `seen`, what the encoder saw of them")
-        self.reader.precision = "float32"  # as all else
-        read = []
-        for tokens, candidates in zip(self.reader.photo_tokens(seen), each, strict=True):
-            pairs = np.stack([np.zeros(len(candidates), int), np.arange(len(candidates))], 1)
-            logits = self.reader.logits(tokens[None], [c.text for c in candidates], pairs).tolist()
-            read.append([replace(c, matching=logit) for c, logit in zip(candidates, logits, strict=True)])
-        return read
+    def decoder_of(self, config: CaptionConfig) -> str:
+        """Which of scnlm, git and both writes candidates. Raises InputError for one that the set does not have."""
+        if config.writes == "auto":
+            return self.writes if self.git else "scnlm"
+        if config.writes != "scnlm" and not self.git:
+            raise InputError(f"decoder {config.writes}: the set has no {GIT_PART}/; make one with assemble --git")
+        return config.writes
 
-    def _candidates(self, image, contents, bag, config: CaptionConfig, seed: int) -> list[Candidate]:
+    def _written(self, contents, config: CaptionConfig, seed: int) -> list[Candidate]:
         draw = np.random.default_rng(seed)
         structures = self.lm.structures.sample(config.candidates, draw)
         content_of = draw.integers(len(contents), size=config.candidates)
@@ -140,12 +154,12 @@ class Captioner:
                 origin = config.contents[content], structure, float(nats[i])
                 first = i if known is None else known.draw
                 best[tokens] = Candidate(tokens, *origin, draw=first, log_share=shares[structure])
-        return measure(list(best.values()), image, bag, self.encoder, self.trigram)
+        return list(best.values())
 
 
 def bound(folder: Path) -> list[str]:
-    """The files that a set's manifest binds: its own, and the manifests of its two runs where they have one."""
-    runs = [f"{part}/{manifest.MANIFEST}" for part in (ENCODER, DECODER, READER)]
+    """The files that a set's manifest binds: its own, and the manifests of its runs where they have one."""
+    runs = [f"{part}/{manifest.MANIFEST}" for part in (ENCODER, DECODER, READER, GIT_PART)]
     return [WEIGHTS, CONCEPTS, TRIGRAM, *(name for name in runs if (folder / name).is_file())]
 
 

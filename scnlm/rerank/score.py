@@ -23,8 +23,9 @@ from vse.system.errors import InputError
 @dataclass(frozen=True)
 class Weights:
     """The score: cosines * repetition^repeats + trigram * nats + length * words + decoder * nats + structure * nats
-    + matching * logit, cosines = translation * cosine of image and sentence + concepts * cosine of bag and sentence.
+    + matching * logit + git * nats, where
 
+    cosines = translation * cosine of image and sentence + concepts * cosine of bag and sentence.
     Where the cosines are negative the factor would raise the score: they lose the same share of their size instead.
 
     Decoder and structure together are the model's log P(sentence, structure | content): without the structure's own
@@ -39,15 +40,15 @@ class Weights:
     decoder: float = 0.02  # a nat of the language model's log P(sentence | structure, content); not in the paper
     structure: float = 0.02  # a nat of log P(structure), its share of the bank; not in the paper
     matching: float = 0.0  # of the logit of a model that reads photo and sentence together; not in the paper
+    git: float = 0.0  # a nat of a GIT's log P(sentence | photo); not in the paper
 
     def __post_init__(self):
         if not all(map(math.isfinite, dataclasses.astuple(self))):
             raise InputError("every weight must be a finite number")
-        positive = (self.translation, self.concepts, self.trigram, self.decoder, self.structure, self.matching)
-        if not 0 <= self.repetition <= 1 or min(positive) < 0:
-            raise InputError(
-                "repetition must be in [0, 1]; translation, concepts, trigram, decoder, structure, matching 0 or more"
-            )
+        negative = [name for name, value in dataclasses.asdict(self).items() if value < 0 and name != "length"]
+        if negative or self.repetition > 1:
+            wrong = f"{negative[0]} is below 0" if negative else f"repetition is {self.repetition:g}"
+            raise InputError(f"{wrong}: repetition must be in [0, 1], all other weights but length 0 or more")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Candidate:
     trigram: float = 0.0  # log P(sentence) under the trigram
     log_share: float = 0.0  # log P(structure): the structure's share of the bank
     matching: float = 0.0  # log P(match) - log P(no match) of photo and sentence, where the set has a model of it
+    git: float = 0.0  # log P(sentence | photo) of a GIT, where the set has one
     score: float = 0.0
     agreement: float = 0.0  # with the other best-scored ones, itself left out, see vote.py
     expected: float = 0.0  # overlap with a caption drawn from the best-scored ones, itself among them, see vote.py
@@ -79,22 +81,23 @@ def score(candidates: Sequence[Candidate], weights: Weights) -> Float[np.ndarray
     return weighted(parts(candidates), weights)
 
 
-def parts(candidates: Sequence[Candidate]) -> Float[np.ndarray, "c 8"]:
-    """translation, concepts, repeats, trigram, words, decoder, log_share, matching of each candidate."""
+def parts(candidates: Sequence[Candidate]) -> Float[np.ndarray, "c 9"]:
+    """translation, concepts, repeats, trigram, words, decoder, log_share, matching, git of each candidate."""
     rows = [
-        (c.translation, c.concepts, c.repeats, c.trigram, len(c.tokens), c.decoder, c.log_share, c.matching)
+        (c.translation, c.concepts, c.repeats, c.trigram, len(c.tokens), c.decoder, c.log_share, c.matching, c.git)
         for c in candidates
     ]
-    return np.array(rows, np.float64).reshape(-1, 8)
+    return np.array(rows, np.float64).reshape(-1, 9)
 
 
-def weighted(parts: Float[np.ndarray, "c 8"], weights: Weights) -> Float[np.ndarray, " c"]:
+def weighted(parts: Float[np.ndarray, "c 9"], weights: Weights) -> Float[np.ndarray, " c"]:
     """The score from its parts."""
-    translation, concepts, repeats, trigram, words, decoder, log_share, matching = parts.T
+    translation, concepts, repeats, trigram, words, decoder, log_share, matching, git = parts.T
     cosines = weights.translation * translation + weights.concepts * concepts
     fluent = weights.trigram * trigram + weights.length * words
     probable = weights.decoder * decoder + weights.structure * log_share
-    return cosines * factor(cosines, weights.repetition**repeats) + fluent + probable + weights.matching * matching
+    looked = weights.matching * matching + weights.git * git
+    return cosines * factor(cosines, weights.repetition**repeats) + fluent + probable + looked
 
 
 def factor(cosines: Float[np.ndarray, " c"], share: Float[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:

@@ -20,7 +20,7 @@ _SMOOTHING = 1e-4  # what a unit of a squared weight costs; keeps the softmax of
 
 
 def tune(
-    images: Sequence[Float[np.ndarray, "_ 8"]],
+    images: Sequence[Float[np.ndarray, "_ 9"]],
     gains: Sequence[Float[np.ndarray, " _"]],
     without: Sequence[str] = (),
     restarts: int = 3,
@@ -46,7 +46,7 @@ def tune(
     bounds[idle] = 0.0
     free = bounds[:, 0] < bounds[:, 1]
 
-    def loss(x: Float[np.ndarray, " 8"]) -> tuple[float, Float[np.ndarray, " 8"]]:
+    def loss(x: Float[np.ndarray, " 9"]) -> tuple[float, Float[np.ndarray, " 9"]]:
         expected, gradient = pool.expected_gain(_named(x * scale))
         return smoothing @ x**2 - expected, np.where(free, 2 * smoothing * x - gradient * scale, 0.0)
 
@@ -60,19 +60,19 @@ def tune(
     return _named(values), pool.gain_of_best(_named(values))
 
 
-def _named(values: Float[np.ndarray, " 8"]) -> Weights:
+def _named(values: Float[np.ndarray, " 9"]) -> Weights:
     return Weights(*values.tolist())
 
 
 class _Pool:
     """The candidates of all images in one table; those of an image are neighbours."""
 
-    def __init__(self, images: Sequence[Float[np.ndarray, "_ 8"]], gains: Sequence[Float[np.ndarray, " _"]]):
+    def __init__(self, images: Sequence[Float[np.ndarray, "_ 9"]], gains: Sequence[Float[np.ndarray, " _"]]):
         self.parts, self.gains = np.concatenate(images), np.concatenate(gains)
         self.sizes = np.array([len(image) for image in images])
         self.starts = np.cumsum([0, *self.sizes[:-1]])
 
-    def expected_gain(self, weights: Weights) -> tuple[float, Float[np.ndarray, " 8"]]:
+    def expected_gain(self, weights: Weights) -> tuple[float, Float[np.ndarray, " 9"]]:
         """The mean over images of sum_c softmax(score)_c gain_c, and its gradient by the weights."""
         scores = weighted(self.parts, weights)
         odds = np.exp(scores - self._of_image(np.maximum.reduceat(scores, self.starts)))

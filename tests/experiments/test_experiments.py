@@ -325,7 +325,7 @@ def test_what_each_part_brings_can_be_run(small, world, parts, tmp_path, monkeyp
            "no-decoder": ["decoder", "structure"], "no-structure": ["structure"], "no-concepts": ["concepts"],
            "multiplicative": ["structure"], "full": [], "no-vote": []}  # fmt: skip
     for name, weights in off.items():
-        assert rows[name]["weights"] == asdict(Weights(*[0.11] * 8)) | dict.fromkeys(weights, 0.0)
+        assert rows[name]["weights"] == asdict(Weights(*[0.11] * 9)) | dict.fromkeys(weights, 0.0)
 
     # Each row's captions of the two photos that nothing was tuned on, which are the last of five.
     dev = small.dataset.split("dev")

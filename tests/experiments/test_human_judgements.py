@@ -98,7 +98,7 @@ def test_cosines_and_references_are_those_of_the_pairs(texts, dataset):
 
 
 def test_the_row_of_photo_and_concepts_is_their_sum():
-    parts = np.array([[0.5, 0.25, 2, -30.0, 9, 0.0, 0.0, 0.0]])
+    parts = np.array([[0.5, 0.25, 2, -30.0, 9, 0.0, 0.0, 0.0, 0.0]])
     assert weighted(parts, human_judgements.SCORES["concepts"][1]) == pytest.approx([0.75])
     assert weighted(parts, human_judgements.SCORES["trigram"][1]) != pytest.approx([0.75])
 

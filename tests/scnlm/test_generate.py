@@ -204,13 +204,18 @@ def candidate(text="a dog", **values) -> Candidate:
 
 def test_the_score_is_the_weighted_sum_by_hand():
     first = candidate("a dog and a dog", translation=0.5, concepts=0.2, repeats=1, trigram=-10.0, log_share=-5.0)
-    second = candidate("a red dog", translation=0.4, concepts=0.6, trigram=-6.0, decoder=-2.0, matching=1.5)
-    weights = Weights(2.0, 0.5, repetition=0.5, trigram=0.01, length=0.03, decoder=0.1, structure=0.02, matching=0.2)
-    by_hand = [(2 * 0.5 + 0.5 * 0.2) * 0.5 - 0.1 + 0.15 - 0.3 - 0.1, 2 * 0.4 + 0.5 * 0.6 - 0.06 + 0.09 - 0.2 + 0.3]
+    second = candidate("a red dog", translation=0.4, concepts=0.6, trigram=-6.0, decoder=-2.0, matching=1.5, git=-4.0)
+    weights = Weights(
+        2.0, 0.5, repetition=0.5, trigram=0.01, length=0.03, decoder=0.1, structure=0.02, matching=0.2, git=0.05
+    )
+    by_hand = [
+        (2 * 0.5 + 0.5 * 0.2) * 0.5 - 0.1 + 0.15 - 0.3 - 0.1,
+        2 * 0.4 + 0.5 * 0.6 - 0.06 + 0.09 - 0.2 + 0.3 - 0.2,
+    ]
     assert score([first, second], weights) == pytest.approx(by_hand)
     assert weighted(parts([first, second]), weights) == pytest.approx(by_hand)
-    assert parts([first]).tolist() == [[0.5, 0.2, 1, -10.0, 5, -3.0, -5.0, 0.0]]
-    assert parts([]).shape == (0, 8) and score([], weights).shape == (0,)
+    assert parts([first]).tolist() == [[0.5, 0.2, 1, -10.0, 5, -3.0, -5.0, 0.0, 0.0]]
+    assert parts([]).shape == (0, 9) and score([], weights).shape == (0,)
     assert first.text == "a dog and a dog"
 
 

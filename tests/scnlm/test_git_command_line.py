@@ -8,7 +8,7 @@ import pytest
 
 from scnlm import git_run
 from scnlm.beam import beam_search
-from scnlm.captions.captioner import Captioner
+from scnlm.captions.captioner import CaptionConfig, Captioner
 
 pytest.register_assert_rewrite("coloured_shapes", "coloured_captions")
 import coloured_shapes  # noqa: E402
@@ -76,6 +76,41 @@ def test_a_set_with_a_fusion_transformer(world, parts, colour_cnn, tmp_path):
         assert caption["matching"] == pytest.approx(float(np.log(probability / (1 - probability))), abs=1e-2)
     (out / "fusion" / "vocabulary.txt").write_text("<pad>\n")
     refused("caption", out, photo, says=("vocabulary.txt",))
+
+
+def test_a_set_with_a_git(world, parts, git, colour_cnn, tmp_path):
+    out = tmp_path / "set"
+    said = works(*parts.assemble(world.csv, out, git=git))
+    assert re.search(r"^git +\S+$", said, re.M)
+    about = json.loads((out / "weights.json").read_text())
+    assert about["decoder"] == "both" and about["weights"]["decoder"] == about["weights"]["structure"] == 0
+    captioner, photo = Captioner.load(out), world.photos / world.of_split("dev")[0]
+    seen = captioner.seen([photo])
+    point = captioner.encoder.encode_images(seen)
+    pools = {
+        writes: captioner.candidates(point, CaptionConfig(candidates=40, writes=writes), seen=seen)[0]
+        for writes in ("auto", "scnlm", "git", "both")
+    }
+    assert pools["auto"] == pools["both"]
+    of = {name: {c.tokens for c in pool} for name, pool in pools.items()}
+    assert of["both"] == of["scnlm"] | of["git"] and of["git"] - of["scnlm"]
+    assert {c.content for c in pools["git"]} == {"git"} and "git" not in {c.content for c in pools["scnlm"]}
+    memory = captioner.git.seen(seen)
+    best = beam_search(captioner.git, memory, 20)[0]
+    known = {c.tokens: c for c in pools["git"]}
+    for one in best:
+        candidate = known.get(tuple(captioner.git.vocabulary.decode(one.words).split()))
+        assert candidate is None or candidate.git == pytest.approx(one.log_p, abs=1e-3)
+    for decoder, texts in of.items():
+        (row,) = [
+            json.loads(line) for line in works("caption", out, photo, "--json", *FEW, "--decoder", decoder).splitlines()
+        ]
+        assert {tuple(c["caption"].split()) for c in row["captions"]} <= texts
+        assert all(c["git"] < 0 for c in row["captions"])
+    refused("caption", parts.set, photo, "--decoder", "git", says=("decoder git", "--git"))
+    about["weights"]["git"] = 1.0
+    (out / "weights.json").write_text(json.dumps(about))
+    refused("caption", out, photo, says=("weights.json",))
 
 
 def test_mistakes(world, parts, git, colour_cnn, tmp_path):

@@ -195,7 +195,7 @@ def test_a_set_has_all_its_parts_and_tuned_weights(world, parts):
 
 def test_weights_are_tuned_on_the_first_dev_images_with_captions(world, parts, table, tmp_path, monkeypatch):
     asked, (mute, *others) = [], world.of_split("dev")
-    tuned = lambda measured, gains: asked.extend(measured) or (Weights(), 0.5)  # noqa: E731
+    tuned = lambda measured, gains, without=(): asked.extend(measured) or (Weights(), 0.5)  # noqa: E731
     monkeypatch.setattr(scnlm.captions.assemble, "tune", tuned)
     csv = table([(a, "?" if a == mute else b, c) for a, b, c in world.rows])
     works(*parts.assemble(csv, tmp_path / "set", dev_images=2))

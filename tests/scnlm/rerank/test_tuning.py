@@ -20,7 +20,7 @@ def task(
         np.stack([
             draw.uniform(least, 1, n), draw.uniform(least, 1, n), draw.integers(0, 3, n), draw.uniform(-40, -5, n),
             draw.integers(4, 13, n), draw.uniform(-20, 0, n), draw.uniform(-9, -2, n),
-            draw.uniform(-4, 4, n),
+            draw.uniform(-4, 4, n), draw.uniform(-30, -5, n),
         ], 1)
         for n in draw.integers(1, candidates, images)
     ]  # fmt: skip
@@ -32,7 +32,9 @@ def reached(table, gains, weights) -> float:
     return float(np.mean([g[np.argmax(weighted(t, weights))] for t, g in zip(table, gains, strict=True)]))
 
 
-PLANTED = Weights(0.4, 0.6, repetition=0.8, trigram=0.01, length=0.05, decoder=0.02, structure=0.03, matching=0.05)
+PLANTED = Weights(
+    0.4, 0.6, repetition=0.8, trigram=0.01, length=0.05, decoder=0.02, structure=0.03, matching=0.05, git=0.01
+)
 
 
 @pytest.mark.parametrize("least", [0.0, -1.0])  # of the cosines
@@ -87,7 +89,7 @@ def test_without_cosines_the_rest_still_counts():
 
 def test_of_equal_scores_the_first_counts():
     """As in a caption: argsort is stable there."""
-    same = np.array([[0.5, 0, 0, 0, 5, 0, 0, 0]] * 3)
+    same = np.array([[0.5, 0, 0, 0, 5, 0, 0, 0, 0]] * 3)
     assert tune([same, same[:1]], [np.array([1.0, 5.0, 3.0]), np.array([2.0])])[1] == pytest.approx(1.5)
 
 
