@@ -55,19 +55,11 @@ def training_operations(config: FusionTrainConfig, regions: int, feature_dim: in
 
 def part_of(dataset: Dataset, photos: int) -> Dataset:
     """The first training photos, and as many of dev as re-ranking needs."""
-    left = {"train": photos, "dev": K}
-    kept = []
-    for i, split in enumerate(dataset.split_of_image):
-        if left.get(split, 0):
-            left[split] -= 1
-            kept.append(i)
-    new = {old: i for i, old in enumerate(kept)}
-    rows = [row for row, owner in enumerate(dataset.image_of_caption.tolist()) if owner in new]
-    return replace(
-        dataset, images=tuple(dataset.images[i] for i in kept), captions=tuple(dataset.captions[r] for r in rows),
-        split_of_image=tuple(dataset.split_of_image[i] for i in kept),
-        image_of_caption=np.array([new[int(dataset.image_of_caption[r])] for r in rows], np.int64),
-    )  # fmt: skip
+    splits, most = np.array(dataset.split_of_image), {"train": photos, "dev": K}
+    kept = np.zeros(len(splits), bool)
+    for split, count in most.items():
+        kept[np.flatnonzero(splits == split)[:count]] = True
+    return dataset.select(kept)
 
 
 def run() -> dict:
