@@ -13,7 +13,7 @@ try:
     from tyro.conf import Positional, arg
 
     from scnlm import __version__
-    from scnlm.commands.git import train_git
+    from scnlm.commands.git import ask, train_git
     from scnlm.configs import CaptionConfig, LMTrainConfig
     from vse.system.arguments import Between
     from vse.system.command_line import CNNs, Count, Data, Device, Images, Seed, run, table
@@ -194,7 +194,7 @@ def caption(
 
 
 COMMANDS: dict[str, Callable[..., int | None]] = {
-    f.__name__.replace("_", "-"): f for f in (train, trigram, score, assemble, train_git, caption)
+    f.__name__.replace("_", "-"): f for f in (train, trigram, score, assemble, train_git, caption, ask)
 }
 
 

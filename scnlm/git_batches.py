@@ -1,4 +1,4 @@
-"""Photos with all their captions in batches, for a GIT: of each photo a stored view, or all frames of a video.
+"""Photos with all their texts in batches, for a GIT: of each photo a stored view, or all frames of a video.
 
 Shapes: n photos, f frames, r regions, d feature_dim, k texts of each photo, t positions.
 """
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from scnlm.git import Texts, texts_of
 from vse.data.datasets import Dataset
-from vse.data.vocabulary import EOS_ID, Tokens, tokenize
+from vse.data.questions import Questions
+from vse.data.vocabulary import EOS_ID, UNK_ID, Tokens
 from vse.features.store import Features
 from vse.system.errors import InputError
 
@@ -21,37 +22,58 @@ _BUCKET = 16  # batches that are drawn together, then sorted by length
 
 
 class Photos(NamedTuple):
-    """Photos that come together: their stored features of one view, their numbers, their captions."""
+    """Photos that come together: their stored features of one view, their numbers, their texts."""
 
     features: Float[Tensor, "n f r d"]
     numbers: Int[Tensor, " n"]
     texts: Texts
 
 
-class CaptionedPhotos:
-    """A split in memory: stored features by photo, and the captions of each."""
+Pair = tuple[list[int], list[int]]  # ids that are given, ids that are predicted
 
-    def __init__(self, dataset: Dataset, features: Features, vocabulary: Tokens, positions: int, frames: int):
-        """Captions of more than `positions` tokens, with start and end, are cut. Raises InputError for no caption."""
-        if not dataset.captions:
-            raise InputError(f"{dataset.name}: no captions in this split; expected some")
-        own: list[list[list[int]]] = [[] for _ in dataset.images]
-        encoded = vocabulary.encode_all(dataset.captions)
-        for ids, photo in zip(encoded, dataset.image_of_caption.tolist(), strict=True):
-            own[photo].append(list(ids)[: positions - 2])
-        for texts in own:
-            texts.sort(key=len)  # see GIT.loss
-        kept = [i for i, texts in enumerate(own) if texts]
-        self.images = [dataset.images[i] for i in kept]
-        self.texts = texts_of([own[i] for i in kept], None, EOS_ID)
+
+class TextsOfPhotos:
+    """Photos in memory: the stored features of each, and its captions, or its questions with their answers."""
+
+    def __init__(self, own: dict[str, list[Pair]], features: Features, frames: int):
+        """`own`: by photo. Raises InputError for fewer stored views than frames."""
+        self.images = list(own)
+        pairs = [sorted(texts, key=lambda pair: len(pair[0]) + len(pair[1])) for texts in own.values()]  # see GIT.loss
+        given, said = ([[pair[which] for pair in texts] for texts in pairs] for which in (0, 1))
+        self.texts = texts_of(said, given, EOS_ID)
         self.stored = torch.from_numpy(features.take(self.images))
         self._frames = frames
         if self.stored.shape[1] < frames:
             raise InputError(f"model.frames = {frames}: the features have {self.stored.shape[1]} views; store more")
-        references = [[] for _ in dataset.images]
-        for caption, photo in zip(dataset.captions, dataset.image_of_caption.tolist(), strict=True):
-            references[photo].append(tokenize(caption) or ["<none>"])
-        self.references = [references[i] for i in kept]
+
+    @classmethod
+    def of_captions(
+        cls, dataset: Dataset, features: Features, vocabulary: Tokens, positions: int, frames: int
+    ) -> "TextsOfPhotos":
+        """Captions of more than `positions` tokens, with start and end, are cut. Raises InputError for no caption."""
+        if not dataset.captions:
+            raise InputError(f"{dataset.name}: no captions in this split; expected some")
+        own: dict[str, list[Pair]] = {}
+        encoded = vocabulary.encode_all(dataset.captions)
+        for ids, photo in sorted(zip(encoded, dataset.image_of_caption.tolist(), strict=True), key=lambda row: row[1]):
+            own.setdefault(dataset.images[photo], []).append(([], list(ids)[: positions - 2]))
+        return cls(own, features, frames)
+
+    @classmethod
+    def of_questions(
+        cls, questions: Questions, features: Features, vocabulary: Tokens, positions: int, frames: int
+    ) -> "TextsOfPhotos":
+        """Raises InputError for an answer with a word that the vocabulary lacks, and where `positions` are too few."""
+        own: dict[str, list[Pair]] = {}
+        for image, text, answer in zip(questions.images, questions.texts, questions.answers, strict=True):
+            given, said = list(vocabulary.encode(text)), list(vocabulary.encode(answer))
+            if UNK_ID in said:
+                raise InputError(f"the answer {answer!r} has a word that the model does not know; set min_count to 1")
+            if len(given) + len(said) + 2 > positions:
+                tokens = len(given) + len(said) + 2
+                raise InputError(f"{text[:80]!r}: {tokens} tokens with its answer; set model.positions to as many")
+            own.setdefault(image, []).append((given, said))
+        return cls(own, features, frames)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -63,7 +85,7 @@ class CaptionedPhotos:
     def epoch(self, batch_size: int, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Iterator[Photos]:
         """Batches in a drawn order, of each photo a drawn view; a rank has photos rank::ranks of each.
 
-        Photos whose captions are as long come together, of some batches that were drawn.
+        Photos whose texts are as long come together, of some batches that were drawn.
         """
         draw = np.random.default_rng((seed, epoch))
         order, views = draw.permutation(len(self)), draw.integers(self.stored.shape[1], size=len(self))

@@ -18,10 +18,12 @@ from scnlm import git_run
 from scnlm.beam import beam_search, sample
 from scnlm.configs import GITTrainConfig
 from scnlm.git import GIT, Memory, Texts, texts_of
-from scnlm.git_batches import CaptionedPhotos, Photos
+from scnlm.git_answers import answers_by
+from scnlm.git_batches import Photos, TextsOfPhotos
 from scnlm.rerank.cider import Cider
 from vse.data.bpe import BPE
 from vse.data.datasets import Dataset
+from vse.data.questions import Questions, percent_right
 from vse.data.vocabulary import EOS_ID, Tokens, Vocabulary, tokenize
 from vse.data.word_vectors import read_word_vectors
 from vse.features.store import Features
@@ -45,6 +47,7 @@ def train_git(
     *,
     word_vectors: Path | None = None,
     extra_text: Dataset | None = None,
+    questions: tuple[Questions, Questions] | None = None,
     start: GIT | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -52,24 +55,30 @@ def train_git(
     stop_after: int | None = None,
 ) -> dict[str, float]:
     """What dev says of the best epoch's model, which `git_run.load(out)` then gives: nats a word, CIDEr of greedy
-    captions of some photos.
+    captions of some photos; of questions the percent right, of all and of each kind.
 
-    `extra_text`: captions without photos, for `text_only`. `start`: a GIT to begin from, whose words are the model's.
+    `questions`: of training and of dev, to learn to answer in place of describing. `extra_text`: captions without
+    photos, for `text_only`. `start`: a GIT to begin from, whose words are the model's.
     Raises InputError for a run folder that is in use or was made with other settings or data.
     """
     if config.reward and start is None:
         raise InputError("reward: drawn captions of a model that knows nothing teach nothing; give a --start")
+    if questions and (config.reward or config.text_only):
+        raise InputError("questions: answers are neither rewarded nor learned without photos; leave the setting out")
     if extra_text and not config.text_only:
         raise InputError("extra text has no photos; set text_only, and start another training from that run")
     place = distributed.start(device)
     settings = {
         "train": dataclasses.asdict(config), "seed": seed, "data": dataset.name,
         "data_fingerprint": dataset.fingerprint(), "feature_identity": identity_of(features),
+        "questions": [part.fingerprint() for part in questions] if questions else None,
         "extra_text": extra_text.fingerprint() if extra_text else None, "start": start.fingerprint if start else None,
         "word_vectors_file": named(word_vectors, "word2vec or GloVe") if word_vectors else None,
     }  # fmt: skip
     with claimed(out, settings, config, resume, place) as settings:
-        training = _Training(config, dataset, features, out, word_vectors, extra_text, start, seed, place, settings)
+        training = _Training(
+            config, dataset, features, out, word_vectors, extra_text, questions, start, seed, place, settings
+        )
         training.run.fit(training.epoch, training.measure, training.save, training.captions, stop_after)
         told = training.figures(git_run.load(out, str(place.device)))
         training.run.finish(told)
@@ -79,16 +88,22 @@ def train_git(
 class _Training:
     """What is learned from and what learns, of one run."""
 
-    def __init__(self, config, dataset, features, out, word_vectors, extra_text, start, seed, place, settings):
+    def __init__(
+        self, config, dataset, features, out, word_vectors, extra_text, questions, start, seed, place, settings
+    ):
         self.config, self.out, self.seed, self.place, self.settings = config, out, seed, place, settings
         self.precision = settings["precision"]
-        train_split, dev_split = dataset.split("train"), dataset.split("dev")
-        vocabulary = start.vocabulary if start else _tokens(config, train_split.captions)
-        sizes = config.model.positions, config.model.frames
-        self.data = CaptionedPhotos(train_split, features, vocabulary, *sizes)
-        self.dev = CaptionedPhotos(dev_split, features, vocabulary, *sizes)
+        texts, self.asked = dataset.split("train").captions, questions[1] if questions else None
+        if questions:
+            texts = [*questions[0].texts, *questions[0].answers]
+        vocabulary = start.vocabulary if start else _tokens(config, texts)
+        sizes = features, vocabulary, config.model.positions, config.model.frames
+        if questions:
+            self.data, self.dev = (TextsOfPhotos.of_questions(part, *sizes) for part in questions)
+        else:
+            self.data, self.dev = (TextsOfPhotos.of_captions(dataset.split(part), *sizes) for part in ("train", "dev"))
         self.more = _texts(vocabulary, extra_text.captions, config.model.positions) if extra_text else None
-        self.captions = len(train_split.captions) + (len(extra_text.captions) if extra_text else 0)
+        self.captions = int((self.data.texts.lengths > 0).sum()) + (len(extra_text.captions) if extra_text else 0)
         torch.manual_seed(seed)
         self.model = GIT(config.model, vocabulary, *shape_seen(features))
         self.model.scale_regions(self.data.stored[evenly(len(self.data), _SAMPLE)].numpy())
@@ -102,14 +117,14 @@ class _Training:
                 self.model.start_words(np.stack([vector for _, vector in found]), [i for i, _ in found])
             say(f"word vectors: {len(found)} of {len(vocabulary)} words", place)
         self.model.to(place.device)
-        self.rewards = Cider(self.data.references) if config.reward else None
-        self.cider = Cider(self.dev.references)
+        self.rewards = Cider(references(dataset.split("train"), self.data)) if config.reward else None
+        self.cider = None if questions or config.text_only else Cider(references(dataset.split("dev"), self.dev))
+        self.figure = "all" if questions else "nats" if config.text_only else "cider"
         self.kept = Kept(self.model, config.average)
         parameters = {f"model.{name}": part for name, part in self.model.named_parameters() if part.numel()}
-        by_nats = config.text_only
         self.run = Run(
-            out, config, self.kept.modules, parameters, place, figure="nats" if by_nats else "cider",
-            higher_is_better=not by_nats, parts=checkpoint.PARTS,
+            out, config, self.kept.modules, parameters, place, figure=self.figure,
+            higher_is_better=self.figure != "nats", parts=checkpoint.PARTS,
         )  # fmt: skip
 
     def epoch(self) -> float:
@@ -180,11 +195,11 @@ class _Training:
     def measure(self) -> Measured:
         """Dev's figures of the model that would be kept."""
         told = self.figures(self.kept.model.eval())
-        line = f"{told['nats']:.4f} nats a word" + (f"  CIDEr {told['cider']:.1f}" if "cider" in told else "")
-        return Measured(told["nats" if self.config.text_only else "cider"], told, line)
+        others = (f"  {'CIDEr' if key == 'cider' else key} {value:.1f}" for key, value in told.items() if key != "nats")
+        return Measured(told[self.figure], told, f"{told['nats']:.4f} nats a word" + "".join(others))
 
     def figures(self, model: GIT) -> dict[str, float]:
-        """On dev nats a word, and the CIDEr of greedy captions of the first photos where there are photos."""
+        """On dev nats a word; and the CIDEr of greedy captions of the first photos, or the percent of right answers."""
         total, words = 0.0, 0
         with torch.inference_mode():
             for rows in _chunks(len(self.dev)):
@@ -194,9 +209,18 @@ class _Training:
                     summed, count = model.loss(memory, _on(photos.texts, self.place.device), 0.0)
                 total, words = total + float(summed), words + int(count)
         told = {"nats": total / words}
-        if not self.config.text_only:
+        if self.cider:
             told["cider"] = 100 * self.greedy_cider(model)
-        return told
+        return told | (self.right(model) if self.asked else {})
+
+    def right(self, model: GIT) -> dict[str, float]:
+        """The percent of dev's questions that are answered right, of all and of each kind."""
+        with torch.inference_mode():
+            parts = [self.memory(model, self.dev.of(rows)) for rows in _chunks(len(self.dev))]
+        memory = [tuple(map(torch.cat, zip(*layer, strict=True))) for layer in zip(*parts, strict=True)]
+        number = {image: i for i, image in enumerate(self.dev.images)}
+        which = np.array([number[image] for image in self.asked.images])
+        return percent_right(self.asked, answers_by(model, memory, which, self.asked.texts))
 
     def greedy_cider(self, model: GIT) -> float:
         """0 to 10: the mean over the first dev photos of their greedy caption's."""
@@ -212,6 +236,14 @@ class _Training:
     def save(self) -> None:
         """Writes the run folder."""
         git_run.save(self.out, self.kept.model, self.settings)
+
+
+def references(split: Dataset, data: TextsOfPhotos) -> list[list[list[str]]]:
+    """The words of each photo's captions, the photos in the order of `data`."""
+    own: dict[str, list[list[str]]] = {image: [] for image in data.images}
+    for caption, photo in zip(split.captions, split.image_of_caption.tolist(), strict=True):
+        own[split.images[photo]].append(tokenize(caption) or ["<none>"])
+    return list(own.values())
 
 
 def _chunks(photos: int) -> Iterator[Int[np.ndarray, " n"]]:

@@ -67,12 +67,13 @@ SCNLM = {
     "beam": "git",
     "git_run": "git configs",
     "git_batches": "git",
+    "git_answers": "beam git",
     "rerank": "configs",
     "train": "data language_model models structure configs",
-    "train_git": "beam git_run git_batches git rerank configs",
+    "train_git": "git_answers beam git_run git_batches git rerank configs",
     "captions": "beam git_run git generate rerank language_model configs",
     "__init__": "",
-    "commands": "train_git git_run configs",
+    "commands": "train_git git_answers git_run configs",
     "__main__": "commands captions rerank train configs __init__",
 }
 MAY_IMPORT = {"vse": VSE, "scnlm": SCNLM}

@@ -113,6 +113,29 @@ def test_a_set_with_a_git(world, parts, git, colour_cnn, tmp_path):
     refused("caption", out, photo, says=("weights.json",))
 
 
+def test_a_run_answers_questions(world, parts, colour_cnn, tmp_path):
+    lines = [f"{name}\twhat color is it ?\t{name.rsplit('/')[-1].split('_')[0]}" for name in
+             (*world.of_split("train"), *world.of_split("dev"))]  # fmt: skip
+    (tmp_path / "q.tsv").write_text("\n".join(lines) + "\n")
+    out = tmp_path / "run"
+    train = ("train-git", world.csv, "--features", parts.features, "--out", out, "--questions", tmp_path / "q.tsv")
+    said = call(*train, *SMALL)
+    assert said.status == 0, said.err
+    assert re.search(r"^dev: \d\.\d+ nats a word, all \d", said.out, re.M) and f"scnlm ask {out}" in said.out
+    photo = world.photos / world.of_split("train")[0]
+    asked = ("ask", out, photo, "what color is it?")
+    colors = {line.rsplit("\t", 1)[1] for line in lines}
+    assert works(*asked).strip() in colors
+    (one, other) = sorted(colors)[:2]
+    assert works(*asked, "--answers", f"{one},{other}").strip() in (one, other)
+    assert json.loads(works(*asked, "--json")).keys() == {"photo", "question", "answer"}
+    refused("ask", out, photo, "zebra?", says=("zebra", "knows none"))
+    refused("ask", out, photo, "", says=("knows none",))
+    refused(*asked, "--answers", "red,,blue", says=("empty answer",))
+    refused(*asked, "--answers", "zebra", says=("'zebra'",))
+    refused("ask", parts.encoder, photo, "what color is it?", says=("train-git",))
+
+
 def test_mistakes(world, parts, git, colour_cnn, tmp_path):
     photo = world.photos / world.of_split("dev")[0]
     refused("caption", git, photo, "--data", world.csv, says=("--data", "leave it out"))

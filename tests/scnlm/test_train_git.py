@@ -12,10 +12,12 @@ from scnlm import git_run
 from scnlm.beam import beam_search, sample
 from scnlm.configs import GITConfig, GITTrainConfig
 from scnlm.git import texts_of
-from scnlm.git_batches import CaptionedPhotos
+from scnlm.git_answers import answers
+from scnlm.git_batches import TextsOfPhotos
 from scnlm.rerank.cider import Cider
-from scnlm.train_git import _Training, train_git
+from scnlm.train_git import _Training, references, train_git
 from vse.data.datasets import Dataset
+from vse.data.questions import Questions, percent_right
 from vse.data.vocabulary import BOS_ID, EOS_ID, Vocabulary, tokenize
 from vse.features.store import Features
 from vse.runs import checkpoint
@@ -41,7 +43,7 @@ def state(out):
 def training(config, dataset, features, out, start=None, extra_text=None):
     settings = {"precision": "float32"}
     place = Place(0, 1, torch.device("cpu"))
-    return _Training(config, dataset, features, out, None, extra_text, start, 0, place, settings)
+    return _Training(config, dataset, features, out, None, extra_text, None, start, 0, place, settings)
 
 
 @pytest.mark.parametrize("attention", ["self", "cross"])
@@ -73,7 +75,7 @@ def test_resuming_after_every_epoch_equals_not_stopping(dataset, features, tmp_p
 def test_an_epoch_has_every_photo_once_with_its_own_captions(dataset, features):
     split = dataset.split("train")
     vocabulary = Vocabulary.from_captions(split.captions)
-    data = CaptionedPhotos(split, features, vocabulary, 12, 1)
+    data = TextsOfPhotos.of_captions(split, features, vocabulary, 12, 1)
     own = {name: [] for name in split.images}
     for caption, photo in zip(split.captions, split.image_of_caption.tolist(), strict=True):
         own[split.images[photo]].append(caption)
@@ -107,7 +109,7 @@ def test_the_reward_is_its_loop(dataset, features, tmp_path):
     loss = own.reward(photos, memory)
     draw = torch.Generator().manual_seed(seed_of(0, 0, int(photos.numbers[0])))
     drawn = sample(own.model, memory, 3, draw)
-    cider, terms = Cider(own.data.references), []
+    cider, terms = Cider(references(dataset.split("train"), own.data)), []
     for i, number in enumerate(photos.numbers.tolist()):
         texts = [own.model.vocabulary.decode(one.words) for one in drawn[i]]
         r = [float(cider.scores(number, [tokenize(text) or ["<none>"]])[0]) for text in texts]
@@ -168,6 +170,58 @@ def test_pieces_of_words(dataset, features, tmp_path):
     assert math.isfinite(json.loads((tmp_path / "metrics.json").read_text())["dev"]["cider"])
 
 
+def asked(dataset, part):
+    """Two questions about each photo of a split: its color and what it is."""
+    rows = []
+    for image in dataset.split(part).images:
+        color, thing = image.rsplit(".", 1)[0].split("_")
+        rows += [(image, "what color is it ?", color, "color"), (image, "what is this thing ?", thing, "thing")]
+    return Questions(*zip(*rows, strict=True))
+
+
+def test_it_learns_to_answer_and_a_closed_list_is_never_left(dataset, features, tmp_path):
+    questions = asked(dataset, "train"), asked(dataset, "dev")
+    config = replace(TINY, epochs=120)
+    told = run(config, dataset, features, tmp_path, questions=questions)
+    assert set(told) == {"nats", "all", "color", "thing"} and told["all"] > 50  # of 8 colors, 6 things
+    model, test = git_run.load(tmp_path), asked(dataset, "test")
+    names = list(dataset.split("test").images)
+    which = np.array([names.index(image) for image in test.images])
+    seen = features.take(names)
+    model.precision = "float32"
+    plain, closed = (answers(model, seen, which, test.texts, some) for some in (None, ("red", "boat")))
+    assert percent_right(test, plain)["all"] >= 50
+    assert set(closed) <= {"red", "boat"} and len(plain) == 8
+    (one,) = answers(model, seen, which[3:4], test.texts[3:4])
+    assert one == plain[3]
+    with pytest.raises(InputError, match="knows none of its words"):
+        answers(model, seen, which[:1], ["zebra zebra"])
+    with pytest.raises(InputError, match="ask in fewer words"):
+        answers(model, seen, which[:1], ["what color is it " * 5])
+    with pytest.raises(InputError, match="'zebra': the model does not know it"):
+        answers(model, seen, which[:1], test.texts[:1], ("red", "zebra"))
+
+
+def test_questions_have_their_answers_behind_them(dataset, features):
+    questions = asked(dataset, "train")
+    vocabulary = Vocabulary.from_captions([*questions.texts, *questions.answers])
+    data = TextsOfPhotos.of_questions(questions, features, vocabulary, 12, 1)
+    first = data.of(np.array([0]))
+    color, thing = data.images[0].rsplit(".", 1)[0].split("_")
+    said = {
+        vocabulary.decode(row[:length].tolist()): vocabulary.decode(row[prefix : length - 1].tolist())
+        for row, length, prefix in zip(
+            first.texts.tokens[0], first.texts.lengths[0], first.texts.prefixes[0], strict=True
+        )
+    }
+    assert said == {f"<s> what color is it {color} </s>": color, f"<s> what is this thing {thing} </s>": thing}
+    with pytest.raises(InputError, match="the answer 'red'.*min_count"):
+        TextsOfPhotos.of_questions(Questions(("a",), ("what ?",), ("red",), ("",)), features,
+                                   Vocabulary.from_captions(["what"]), 12, 1)  # fmt: skip
+    with pytest.raises(InputError, match="7 tokens with its answer"):
+        TextsOfPhotos.of_questions(questions, features, vocabulary, 6, 1)
+
+
 def test_mistakes(dataset, features, tmp_path):
     with pytest.raises(InputError, match="give a --start"):
         run(replace(TINY, reward=0.5), dataset, features, tmp_path / "a")
@@ -175,6 +229,8 @@ def test_mistakes(dataset, features, tmp_path):
         run(TINY, dataset, features, tmp_path / "b", extra_text=dataset)
     with pytest.raises(InputError, match="frames = 3: the features have 2 views"):
         run(replace(TINY, model=replace(TINY.model, frames=3)), dataset, features, tmp_path / "c")
+    with pytest.raises(InputError, match="answers are neither rewarded"):
+        run(replace(TINY, text_only=True), dataset, features, tmp_path / "e", questions=(asked(dataset, "train"),) * 2)
     with pytest.raises(InputError, match="min_count = 1000"):
         run(replace(TINY, min_count=1000), dataset, features, tmp_path / "d")
     with pytest.raises(InputError, match="text_only with a reward"):
