@@ -39,7 +39,7 @@ test: install
 test-without-bfloat16: install
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 \
 		tests/system/test_precision.py tests/vse/test_train.py tests/vse/test_model.py tests/vse/test_fusion.py tests/features \
-		$(addprefix tests/scnlm/,test_lm_data.py test_lm_train.py test_generate.py captions)
+		$(addprefix tests/scnlm/,test_lm_data.py test_lm_train.py test_generate.py test_git.py test_beam.py test_train_git.py captions)
 
 lint: install
 	$(BIN)/ruff check .
