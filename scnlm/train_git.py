@@ -35,7 +35,6 @@ from vse.system.errors import InputError
 from vse.system.precision import autocast
 
 DEV_PHOTOS = 300  # captioned after each epoch
-_SAMPLE = 256  # photos that the start is scaled by
 _CHUNK = 64  # photos that are captioned at once
 
 
@@ -106,7 +105,7 @@ class _Training:
         self.captions = int((self.data.texts.lengths > 0).sum()) + (len(extra_text.captions) if extra_text else 0)
         torch.manual_seed(seed)
         self.model = GIT(config.model, vocabulary, *shape_seen(features))
-        self.model.scale_regions(self.data.stored[evenly(len(self.data), _SAMPLE)].numpy())
+        self.model.scale_regions(self.data.stored[evenly(len(self.data))].numpy())
         if start:
             self.model.load_state_dict(_same_shapes(start, self.model))
         elif word_vectors:

@@ -31,8 +31,6 @@ from vse.system.device import find_device
 from vse.system.errors import InputError
 from vse.system.precision import autocast
 
-_SAMPLE = 256  # photos that the start is scaled by
-
 
 def train_answers(
     config: AnswerTrainConfig,
@@ -104,7 +102,7 @@ class _Training:
         if stored.shape[1] < config.model.images:
             views = f"the features have {stored.shape[1]} views of a photo"
             raise InputError(f"model.images = {config.model.images}: {views}; store more")
-        sample = stored[evenly(len(names), _SAMPLE)]
+        sample = stored[evenly(len(names))]
         if start is None:
             self.model.fusion.scale_regions(sample)
         else:

@@ -29,7 +29,6 @@ from vse.system.errors import InputError
 from vse.system.precision import autocast
 
 GROUPS = 4  # of like length a step is read in: each pads to its own longest
-_SAMPLE = 256  # photos that the start is scaled by
 _DEV_K = 10  # of the dual encoder's best are re-ranked after each epoch
 CHOSEN_K = 20  # and at the end, when k and lambda are chosen
 
@@ -97,7 +96,7 @@ class _Training:
         self.data = FusionSet(train_split, features, encoder, *sizes, encoder_features)
         torch.manual_seed(seed)
         self.model = Fusion(model, encoder.vocabulary, *shape_seen(features))
-        sample = [train_split.images[i] for i in evenly(len(train_split.images), _SAMPLE)]
+        sample = [train_split.images[i] for i in evenly(len(train_split.images))]
         self.model.start_from(encoder, features.take(sample))
         if start:
             fusion_runs.check_start(self.model, start)

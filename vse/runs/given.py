@@ -71,6 +71,9 @@ def coverage(word_vectors: Path, matched: int, words: int) -> str:
     return f"word vectors: {matched} of {words} words"
 
 
-def evenly(count: int, most: int) -> Int[np.ndarray, " n"]:
-    """Numbers below `count`, `most` of them or all, evenly apart: a sample that is the same for every run."""
+def evenly(count: int, most: int = 256) -> Int[np.ndarray, " n"]:
+    """Numbers below `count`, `most` of them or all, evenly apart: a sample that is the same for every run.
+
+    By default as many photos as the start of a transformer is scaled by.
+    """
     return np.unique(np.linspace(0, count - 1, most).astype(int))
